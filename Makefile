@@ -1,0 +1,53 @@
+# Thin over .venv/bin/holdfast; `make help` lists what there is.
+NAME ?= local
+export NAME
+HOLDFAST = .venv/bin/holdfast --name $(NAME)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev up down destroy audit test test-unit test-live lint format bench lock
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Debian packages and .venv, as `make up` needs them
+	@./bootstrap.sh holdfast
+
+setup-dev: ## the same, with what the tests and linters need
+	@./bootstrap.sh dev
+
+up: setup ## start, configure and audit the installation NAME (default: local)
+	@$(HOLDFAST) up
+
+down: setup ## stop its hosts; their data stay
+	@$(HOLDFAST) down
+
+destroy: setup ## remove its hosts, data and keys
+	@$(HOLDFAST) destroy
+
+audit: setup ## audit the live installation
+	@$(HOLDFAST) audit
+
+test: lint test-unit test-live ## everything, fast tests first
+
+test-unit: setup-dev
+	@.venv/bin/pytest tests/unit
+
+test-live: setup-dev
+	@.venv/bin/pytest tests/integration tests/e2e
+
+lint: setup-dev ## ruff, mypy, yamllint, ansible-lint
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/yamllint --strict .
+	@.venv/bin/ansible-lint --offline
+
+format: setup-dev ## ruff's formatter and its safe fixes
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+bench: setup-dev ## measure; results go to docs/benchmarks.md
+	@.venv/bin/python -m benchmarks
+
+lock: ## resolve the lock files again (needs uv)
+	@requirements/lock.sh

@@ -1,0 +1,1 @@
+"""Holdfast: a dedicated installation you can prove."""
