@@ -1,0 +1,13 @@
+"""Mitogen's linear strategy, found where pip put it, whatever the version of Python."""
+
+from __future__ import annotations
+
+import ansible.plugins.strategy.linear as linear
+import ansible_mitogen.strategy
+
+
+class StrategyModule(
+    ansible_mitogen.strategy.StrategyMixin,
+    linear.StrategyModule,
+):
+    """Plain linear order, over one persistent connection and interpreter per host."""
