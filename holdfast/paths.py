@@ -14,3 +14,8 @@ def state_folder() -> Path:
 def cache_folder() -> Path:
     """What can be made or fetched again, shared by all installations; HOLDFAST_CACHE moves it."""
     return Path(os.environ.get("HOLDFAST_CACHE", "/var/cache/holdfast"))
+
+
+def repository() -> Path:
+    """The checkout that holds the playbooks, roles and inventories."""
+    return Path(__file__).resolve().parent.parent

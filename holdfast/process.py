@@ -54,5 +54,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(argv, f"did not end within {timeout:.0f} s") from error
     if done.returncode != 0:
-        raise CommandFailed(argv, f"ended with status {done.returncode}", done.stderr or done.stdout)
+        raise CommandFailed(
+            argv, f"ended with status {done.returncode}", done.stderr or done.stdout
+        )
     return done.stdout

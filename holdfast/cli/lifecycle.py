@@ -1,0 +1,75 @@
+"""up, down, destroy."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast import inventory
+from holdfast.cli.console import say, working
+from holdfast.cli.context import Context, pass_context, wait_option
+from holdfast.errors import Error
+from holdfast.playbook import play
+
+_STEPS = ("servers", "site", "audit")
+
+
+@click.command()
+@click.option(
+    "--until",
+    type=click.Choice(_STEPS),
+    default=_STEPS[-1],
+    show_default=True,
+    help="The last step: start servers, configure the site, audit.",
+)
+@wait_option
+@pass_context
+def up(context: Context, until: str, wait: float) -> None:
+    """Start the hosts, configure them, audit the live result.
+
+    Safe to run at any time and after being killed: what stands is left as it is, what is
+    missing is made. With an inventory of your own servers only the last two steps happen.
+    """
+    with context.exclusively("up", wait=wait):
+        if wanted := context.wanted_here():
+            context.servers(prepare=True).up(wanted)
+            context.inventory = inventory.load(context.inventory_path)
+        if until == "servers":
+            return
+        with working("configuring the site") as progress:
+            changed = play(
+                "site",
+                installation=context.installation,
+                inventory=context.inventory_path,
+                progress=progress,
+            )
+        say(
+            f"configured: {', '.join(f'{host} {count}' for host, count in changed.items())} changed"
+        )
+
+
+@click.command()
+@wait_option
+@pass_context
+def down(context: Context, wait: float) -> None:
+    """Stop the hosts on this machine; `up` brings them back with their data."""
+    with context.exclusively("down", wait=wait):
+        context.servers().down()
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@wait_option
+@pass_context
+def destroy(context: Context, yes: bool, wait: float) -> None:  # noqa: FBT001  (click's way)
+    """Remove the hosts on this machine, their data and their keys, for good.
+
+    Base images and fetched artifacts are kept: other installations share them.
+    """
+    name = context.installation.name
+    with context.exclusively("destroy", wait=wait):
+        if not context.installation.folder.exists():
+            say(f"there is no installation {name}")
+        elif not yes and not click.confirm(f"Remove {name} with all its data?", err=True):
+            raise Error(f"{name} was left as it is; say yes, or run with --yes.")
+        context.servers().destroy()
+        say(f"{name} is gone")

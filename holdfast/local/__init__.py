@@ -1,0 +1,1 @@
+"""Hosts on this machine: podman containers that boot systemd and are reached by SSH only."""

@@ -1,0 +1,99 @@
+"""Base images: a minimal Debian that boots systemd and answers SSH, made once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from holdfast import paths
+from holdfast.errors import Error
+from holdfast.process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from holdfast.local.podman import Podman
+
+Release = Literal["trixie", "bookworm"]
+OPERATOR: Final = "ops"
+
+_RECIPE: Final = 1  # raised when what this module does to an image changes
+_MAX_AGE_SECONDS: Final = 30 * 24 * 3600
+_BOOT: Final = (
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "python3-minimal",
+    "python3-apt",
+    "iproute2",
+)
+# What every host gets from the roles anyway: here it is downloaded once instead of once per host.
+_COMMON: Final = (
+    "ca-certificates",
+    "nftables",
+)
+# A server from a provider arrives like this: an account with a key, sudo, no host key of its own.
+_HOOK: Final = f"""
+chroot "$1" useradd --create-home --shell /bin/bash {OPERATOR}
+install -m 0440 /dev/null "$1/etc/sudoers.d/{OPERATOR}"
+echo "{OPERATOR} ALL=(ALL:ALL) NOPASSWD: ALL" >"$1/etc/sudoers.d/{OPERATOR}"
+rm -f "$1"/etc/ssh/ssh_host_*
+"""
+
+
+class ImageFailed(Error):
+    """A base image could not be made."""
+
+
+def ensure_image(
+    podman: Podman,
+    *,
+    release: str,
+    packages: Sequence[str] = (),
+    say: Callable[[str], None],
+) -> str:
+    """Return the name of the image for `release` with `packages`, making it when it is not there.
+
+    It is named by a digest of its inputs, and made anew when it is older than 30 days.
+    """
+    if release not in get_args(Release):
+        raise ImageFailed(
+            f"There is no base image for {release!r}; set local_release to "
+            f"{' or '.join(get_args(Release))}."
+        )
+    wanted = sorted({*_BOOT, *_COMMON, *packages})
+    digest = hashlib.sha256(repr((_RECIPE, release, wanted, _HOOK)).encode()).hexdigest()[:16]
+    name = f"localhost/holdfast-{release}:{digest}"
+    if podman.succeeds("image", "exists", name) and _age(podman, name) < _MAX_AGE_SECONDS:
+        return name
+    say(f"making the {release} base image with {len(wanted)} packages (once; about a minute)")
+    paths.cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="image-", dir=paths.cache_folder()) as scratch:
+        archive = Path(scratch) / "image.tar"
+        run(
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--mode=root",
+                "--variant=minbase",
+                f"--include={','.join(wanted)}",
+                "--dpkgopt=path-exclude=/usr/share/man/*",
+                "--dpkgopt=path-exclude=/usr/share/locale/*",
+                f"--customize-hook={_HOOK}",
+                release,
+                str(archive),
+            ],
+            timeout=900,
+        )
+        # podman import tags only a complete image.
+        podman("import", "--quiet", str(archive), name, timeout=300)
+    return name
+
+
+def _age(podman: Podman, name: str) -> float:
+    created = podman("image", "inspect", "--format", "{{.Created.Unix}}", name)
+    return time.time() - int(created)

@@ -1,0 +1,238 @@
+"""The hosts of a local installation: created, started, found, stopped and removed.
+
+A host is finished when its container bears its final name: until then everything about it
+can be thrown away and made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from holdfast.errors import Error
+from holdfast.files import private_folder
+from holdfast.local import keys, record
+from holdfast.local.images import ensure_image
+from holdfast.local.machine import has_ipv6
+from holdfast.local.network import Subnets, ensure_network
+from holdfast.process import CommandFailed, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from holdfast.installation import Installation
+    from holdfast.local.podman import Podman
+    from holdfast.local.record import Record
+
+    Say = Callable[[str], None]
+
+_FIRST_NUMBER = 10
+_CAPABILITIES = (
+    "AUDIT_CONTROL",
+    "AUDIT_WRITE",
+    "IPC_LOCK",
+    "NET_ADMIN",
+    "NET_RAW",
+    "SYS_ADMIN",
+    "SYS_PTRACE",
+)
+_BOOT_SECONDS = 60
+
+
+class HostFailed(Error):
+    """A host did not come up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A host as the inventory wants it. `names` are DNS names beside its own."""
+
+    name: str
+    release: str
+    packages: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A host as it stands. `state` is podman's word: running, exited, created, absent."""
+
+    name: str
+    addresses: list[str]
+    state: str
+
+
+class Servers:
+    """All hosts of one installation."""
+
+    def __init__(self, installation: Installation, podman: Podman, *, say: Say) -> None:
+        """`say` gets one line about each thing that takes time."""
+        self._installation = installation
+        self._podman = podman
+        self._say = say
+        self._prefix = f"holdfast-{installation.name}"
+
+    def up(self, wanted: Sequence[Wanted]) -> list[Server]:
+        """Make every wanted host stand and answer SSH; those that already do are left alone."""
+        folder = private_folder(self._installation.folder)
+        images = {
+            host.name: ensure_image(
+                self._podman, release=host.release, packages=host.packages, say=self._say
+            )
+            for host in wanted
+        }
+        subnets = ensure_network(self._podman, name=self._prefix, ipv6=has_ipv6())
+        hosts = self._register(subnets, wanted)["hosts"]
+        key = keys.ensure_operator_key(folder, comment=f"operator of {self._installation.name}")
+        states = self._states()
+        for host in wanted:
+            state = states.get(host.name, "absent")
+            if state == "absent":
+                self._say(f"{host.name}: starting a new {host.release} host")
+                self._create(
+                    host,
+                    image=images[host.name],
+                    addresses=hosts[host.name]["addresses"],
+                    operator_key=key,
+                )
+            elif state != "running":
+                self._say(f"{host.name}: starting")
+            if state != "running":
+                self._start(host.name)
+        with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+            list(pool.map(self._wait, [host.name for host in wanted]))
+        return self.status()
+
+    def status(self) -> list[Server]:
+        """Every host on record with its state."""
+        states = self._states()
+        return [
+            Server(name=name, addresses=entry["addresses"], state=states.get(name, "absent"))
+            for name, entry in self._record()["hosts"].items()
+        ]
+
+    def down(self) -> None:
+        """Stop every host in order; its container and data stay."""
+        for name, state in self._states().items():
+            if state == "running":
+                self._say(f"{name}: stopping")
+                self._podman("stop", "--time", "30", self._container(name))
+
+    def destroy(self) -> None:
+        """Remove hosts, volumes, network and the installation's folder."""
+        mine = ("--filter", f"label=holdfast.installation={self._installation.name}")
+        for container in self._podman("ps", "--all", "--quiet", *mine).split():
+            self._podman("rm", "--force", "--time", "5", "--volumes", container)
+        for volume in self._podman("volume", "ls", "--quiet", *mine).split():
+            self._podman("volume", "rm", volume)
+        if self._podman.succeeds("network", "exists", self._prefix):
+            self._podman("network", "rm", self._prefix)
+        if self._installation.folder.exists():
+            shutil.rmtree(self._installation.folder)
+
+    def logs(self, name: str) -> str:
+        """What the host's console and journal say."""
+        return self._podman("exec", self._container(name), "journalctl", "--no-pager", "-n", "200")
+
+    def ssh_argv(self, name: str) -> list[str]:
+        """The command that logs in to a host as the operator."""
+        hosts = self._record()["hosts"]
+        if name not in hosts:
+            known = ", ".join(hosts) or "none yet: run `holdfast up`"
+            raise HostFailed(f"There is no host {name!r}; the hosts are {known}.")
+        return keys.ssh_argv(self._installation.folder, hosts[name]["addresses"][0])
+
+    def _record(self) -> Record:
+        return record.load(self._installation.folder)
+
+    def _container(self, name: str) -> str:
+        return f"{self._prefix}-{name}"
+
+    def _states(self) -> dict[str, str]:
+        listed = self._podman.json(
+            "ps", "--all", "--filter", f"label=holdfast.installation={self._installation.name}"
+        )
+        return {
+            entry["Labels"]["holdfast.host"]: entry["State"]
+            for entry in listed
+            if entry["Names"][0] == self._container(entry["Labels"]["holdfast.host"])
+        }
+
+    def _register(self, subnets: Subnets, wanted: Iterable[Wanted]) -> Record:
+        """Write down who is where; a host keeps its number, so that addresses are stable."""
+        numbers = {name: host["number"] for name, host in self._record()["hosts"].items()}
+        for host in wanted:
+            numbers.setdefault(host.name, max([_FIRST_NUMBER - 1, *numbers.values()]) + 1)
+        fresh: Record = {
+            "domain": self._installation.domain,
+            "operator_addresses": subnets.addresses(1),
+            "hosts": {
+                name: {"number": number, "addresses": subnets.addresses(number)}
+                for name, number in numbers.items()
+            },
+        }
+        record.save(self._installation.folder, fresh)
+        return fresh
+
+    def _create(self, host: Wanted, *, image: str, addresses: list[str], operator_key: str) -> None:
+        final = self._container(host.name)
+        unfinished = f"{final}-unfinished"
+        self._podman("rm", "--force", "--ignore", "--time", "0", unfinished)
+        labels = [
+            f"--label=holdfast.installation={self._installation.name}",
+            f"--label=holdfast.host={host.name}",
+        ]
+        argv = ["create", "--name", unfinished, "--hostname", host.name, *labels]
+        argv += ["--network", self._prefix, "--ip", addresses[0]]
+        argv += [part for address in addresses[1:] for part in ("--ip6", address)]
+        argv += [f"--network-alias={name}" for name in (host.name, *host.names)]
+        argv += [f"--cap-add={','.join(_CAPABILITIES)}", "--security-opt=seccomp=unconfined"]
+        argv += ["--systemd=always", "--pids-limit=4096", "--restart=on-failure"]
+        for path in host.volumes:
+            volume = f"{final}{path.replace('/', '-')}"
+            if not self._podman.succeeds("volume", "exists", volume):
+                self._podman("volume", "create", labels[0], volume)
+            argv += ["--volume", f"{volume}:{path}"]
+        self._podman(*argv, image, "/sbin/init")
+        public_key = keys.hand_over(
+            self._podman, unfinished, host=host.name, operator_key=operator_key
+        )
+        keys.pin(
+            self._installation.folder,
+            host=host.name,
+            addresses=addresses,
+            public_key=public_key,
+        )
+        self._podman("rename", unfinished, final)
+
+    def _start(self, name: str) -> None:
+        try:
+            self._podman("start", self._container(name))
+        except CommandFailed as error:
+            raise HostFailed(
+                f"{name} does not start: {error.output.strip().splitlines()[-1:]}. If its network "
+                "cannot come up, look for a DNS server on every address of this machine "
+                "(`ss -lunp sport = :53`) and bind it to 127.0.0.1."
+            ) from error
+
+    def _wait(self, name: str) -> None:
+        """Until the host lets the operator in: boot and pinned host key are proven by that."""
+        deadline = time.monotonic() + _BOOT_SECONDS
+        argv = self.ssh_argv(name)
+        argv[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=3"]
+        while True:
+            try:
+                run([*argv, "true"], timeout=20)
+            except CommandFailed as error:
+                if time.monotonic() > deadline:
+                    raise HostFailed(
+                        f"{name} does not let the operator in by SSH after {_BOOT_SECONDS} s "
+                        f"({error.output.strip() or error.reason}); see `holdfast logs {name}`."
+                    ) from error
+                time.sleep(0.3)
+            else:
+                return
