@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from holdfast.local.podman import Podman
 
-_OPERATOR_UID = 1000
-_TMPFS = "/dev/shm"  # noqa: S108  (a private folder inside it: keys must not touch a disk)
-
 
 def ensure_operator_key(folder: Path, *, comment: str) -> str:
     """The installation's own key pair in `folder`; returns its public line."""
@@ -48,22 +45,24 @@ def ssh_argv(folder: Path, address: str) -> list[str]:
 def hand_over(podman: Podman, container: str, *, host: str, operator_key: str) -> str:
     """Give a container that has not started its host key and its operator's public key.
 
-    Returns the public host key; the private half exists in the container only.
+    Returns the public host key; the private half is made inside the container and stays there.
     """
-    with tempfile.TemporaryDirectory(dir=_TMPFS) as scratch:
-        key = Path(scratch) / "ssh_host_ed25519_key"
-        _generate(key, comment=host)
-        for file in (key, key.with_suffix(".pub")):
-            podman("cp", str(file), f"{container}:/etc/ssh/{file.name}")
-        home = Path(scratch) / ".ssh"
-        home.mkdir(mode=0o700)
-        authorized = home / "authorized_keys"
+    root = Path(podman("mount", container).strip())
+    try:
+        host_key = root / "etc/ssh/ssh_host_ed25519_key"
+        _generate(host_key, comment=host)
+        home = root / "home" / OPERATOR
+        owner = home.stat()
+        folder = home / ".ssh"
+        authorized = folder / "authorized_keys"
+        folder.mkdir(mode=0o700)
         authorized.write_text(operator_key)
         authorized.chmod(0o600)
-        for path in (home, authorized):
-            os.chown(path, _OPERATOR_UID, _OPERATOR_UID)
-        podman("cp", str(home), f"{container}:/home/{OPERATOR}/")
-        return key.with_suffix(".pub").read_text()
+        for path in (folder, authorized):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        return host_key.with_suffix(".pub").read_text()
+    finally:
+        podman("unmount", container)
 
 
 def pin(folder: Path, *, host: str, addresses: Sequence[str], public_key: str) -> None:
