@@ -11,3 +11,4 @@ lock() {
 }
 lock holdfast.txt pyproject.toml requirements/build.in
 lock dev.txt pyproject.toml requirements/build.in --extra dev --constraint requirements/holdfast.txt
+lock go.txt requirements/go.in

@@ -1,0 +1,214 @@
+"""artifacts fetch, list, verify, bundle, import."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from holdfast import artifacts
+from holdfast.artifacts import Cache, Damaged, Manifest
+from holdfast.cli.console import say, working
+from holdfast.cli.context import json_option, leave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_MIB = 1024**2
+
+_names = click.argument("names", nargs=-1, metavar="[NAME]...")
+_arch = click.option(
+    "--arch",
+    type=click.Choice(["amd64", "arm64"]),
+    help="The CPU of the hosts.  [default: this machine's]",
+)
+_wait = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="How long to wait while another command fetches the same artifact.",
+)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    manifest_path: Path
+
+    def manifest(self) -> Manifest:
+        return artifacts.load(self.manifest_path)
+
+
+_pass_choice = click.make_pass_decorator(_Choice)
+
+
+@click.group("artifacts")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=artifacts.default_path,
+    help="Another manifest than artifacts/manifest.yml.",
+)
+@click.pass_context
+def group(context: click.Context, manifest: Path) -> None:
+    """Programs that are neither in Debian nor on PyPI: fetched once, verified, kept.
+
+    The manifest names each with its version, licence, sources and checksums. Verified files stand
+    in a cache under /var/cache/holdfast (HOLDFAST_CACHE moves it) that all installations on this
+    machine share. `holdfast up` fetches what it needs; these commands are for looking at it, for
+    fetching beforehand, and for machines without a network.
+
+    \b
+    Exit status besides the common ones:
+      1    verify found a damaged file
+    """
+    context.obj = _Choice(manifest)
+
+
+@group.command()
+@_names
+@_arch
+@_wait
+@json_option
+@_pass_choice
+def fetch(
+    choice: _Choice,
+    names: tuple[str, ...],
+    arch: str | None,
+    wait: float,
+    as_json: bool,  # noqa: FBT001  (click's way)
+) -> None:
+    """Have the named artifacts, or all, in the cache, verified, and print where.
+
+    What is there already is verified again and not fetched. Otherwise the sources are tried in
+    the manifest's order: one that does not answer is passed over with a message; one that answers
+    with something else than what is pinned ends the command.
+    """
+    wanted = choice.manifest().choose(names)
+    with _reporting(f"artifacts: {len(wanted)} wanted") as report:
+        found = artifacts.fetch(
+            wanted,
+            arch=arch or artifacts.this_machine(),
+            cache=Cache(),
+            report=report,
+            wait=wait,
+        )
+    if as_json:
+        rows = [{**asdict(i.receipt), "path": str(i.path), "fetched_now": i.fetched} for i in found]
+        _print_json(rows)
+        return
+    for item in found:
+        click.echo(item.path)
+
+
+@group.command("list")
+@_arch
+@json_option
+@_pass_choice
+def list_(choice: _Choice, arch: str | None, as_json: bool) -> None:  # noqa: FBT001  (click's way)
+    """Show every artifact: version, licence, sources, and what the cache holds of it."""
+    rows = _states(choice.manifest().choose(()), arch, thorough=False)
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        click.echo("The manifest names no artifacts.")
+        return
+    _print_table(rows, "sources", "purpose")
+
+
+@group.command()
+@_names
+@_arch
+@json_option
+@_pass_choice
+def verify(choice: _Choice, names: tuple[str, ...], arch: str | None, as_json: bool) -> None:  # noqa: FBT001  (click's way)
+    """Read everything in the cache again and hold it to the manifest's checksums.
+
+    Downloads that a file was taken out of are unpacked anew. An artifact that was not fetched is
+    named and is no failure.
+    """
+    rows = _states(choice.manifest().choose(names), arch, thorough=True)
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows, "path")
+    damaged = [row["problem"] for row in rows if row["state"] == "damaged"]
+    for problem in damaged:
+        say(problem)
+    if damaged:
+        leave(1)
+
+
+def _states(
+    wanted: Sequence[artifacts.Artifact], arch: str | None, *, thorough: bool
+) -> list[dict[str, Any]]:
+    rows = []
+    for artifact in wanted:
+        row: dict[str, Any] = {
+            "name": artifact.name,
+            "version": artifact.version,
+            "licence": artifact.licence,
+            "purpose": artifact.purpose,
+            "sources": [source.kind for source in artifact.sources],
+            "state": "not fetched",
+            "source": None,
+            "size": None,
+            "path": None,
+            "problem": None,
+        }
+        try:
+            held = artifacts.held(
+                artifact, arch=arch or artifacts.this_machine(), cache=Cache(), thorough=thorough
+            )
+        except Damaged as error:
+            row |= {"state": "damaged", "problem": str(error)}
+        else:
+            if held:
+                row |= {"state": "verified", "path": str(held.path)}
+                row |= {"source": held.receipt.source, "size": held.receipt.size}
+        rows.append(row)
+    return rows
+
+
+def _print_json(answer: object) -> None:
+    click.echo(json.dumps(answer, indent=2, sort_keys=True))
+
+
+def _print_table(rows: list[dict[str, Any]], *more: str) -> None:
+    table = Table("artifact", "version", "licence", "cache", "MiB", *more)
+    for row in rows:
+        state = row["state"] if row["source"] is None else f"{row['state']}, from {row['source']}"
+        size = "" if row["size"] is None else f"{row['size'] / _MIB:.1f}"
+        extra = [
+            ", ".join(row[key]) if isinstance(row[key], list) else row[key] or "" for key in more
+        ]
+        table.add_row(row["name"], row["version"], row["licence"], state, size, *extra)
+    Console().print(table)
+
+
+@contextmanager
+def _reporting(title: str) -> Iterator[_Reporter]:
+    with working(title) as update:
+        yield _Reporter(update)
+
+
+class _Reporter:
+    """Steps as lines; a transfer's progress beside the spinner, where there is one."""
+
+    def __init__(self, update: Callable[[str], None]) -> None:
+        self._update = update
+
+    def say(self, message: str) -> None:
+        say(message)
+        self._update(message)
+
+    def progress(self, label: str, done: int, total: int | None) -> None:
+        of = f" of {total / _MIB:.0f}" if total else ""
+        self._update(f"{label}: {done / _MIB:.0f}{of} MiB")
