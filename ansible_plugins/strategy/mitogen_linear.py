@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ansible.plugins.strategy.linear as linear
 import ansible_mitogen.strategy
+from ansible.plugins.strategy import linear
 
 
 class StrategyModule(

@@ -1,0 +1,74 @@
+"""Action `check_inventory`: every variable of a host, before anything is changed on any host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible.vars.reserved import get_reserved_names
+
+from holdfast import paths
+from holdfast.variables import Interface, read_interface, roles_of
+
+# Set by Ansible itself or by its tools; not part of anybody's inventory.
+_FOREIGN = (
+    "ansible_",
+    "molecule_",
+    "inventory_",
+    "role_",
+    "parent_role_",
+    "play_",
+    "playbook_",
+    "__",
+)
+_MAGIC = {"environment", "group_names", "groups", "hostvars", "omit", "vars", "item"}
+
+
+class ActionModule(ActionBase):
+    """Fails with every finding at once: unknown and renamed names, wrong types, missing values."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Check the variables that the inventory gives to this host."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        interface = read_interface(paths.repository() / "roles")
+        site = Path(self._task.args["playbook"])
+        roles = roles_of(site, variables["group_names"])
+        findings = [
+            *interface.findings(_inventory_names(variables)),
+            *self._wrong_values(interface, roles, variables),
+        ]
+        if findings:
+            host = variables["inventory_hostname"]
+            result["failed"] = True
+            result["msg"] = f"The inventory is not right for {host}. " + " ".join(findings)
+        return result
+
+    def _wrong_values(
+        self, interface: Interface, roles: list[str], variables: dict[str, Any]
+    ) -> list[str]:
+        findings = []
+        for role in roles:
+            options = interface.roles.get(role, {})
+            given = {
+                name: self._templar.template(variables[name])
+                for name in options
+                if name in variables
+            }
+            validated = ArgumentSpecValidator(options).validate(given)
+            findings += [f"{message} (role {role})." for message in validated.error_messages]
+        return findings
+
+
+def _inventory_names(variables: dict[str, Any]) -> set[str]:
+    reserved = get_reserved_names() | _MAGIC
+    return {
+        name for name in variables if name not in reserved and not name.startswith(_FOREIGN)
+    }
