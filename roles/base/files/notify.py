@@ -1,0 +1,144 @@
+#!/usr/bin/python3 -I
+"""Tell people that a unit failed: a line in the journal, then a mail and a webhook side by side.
+
+Started by holdfast-notify@UNIT.service with the unit's name. Neither destination can delay or stop
+the other; the exit status is 1 when one of those configured was not reached.
+"""
+
+import datetime
+import http.client
+import json
+import os
+import smtplib
+import ssl
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+from pathlib import Path
+
+_CONFIG = "/etc/holdfast/notify.json"
+_TIMEOUT = 15  # seconds that one read or write may take
+_DEADLINE = 60  # seconds after which a destination is given up
+_ATTEMPTS = 2
+_PAUSE = 5  # seconds between them
+_CRITICAL, _ERROR, _INFO = 2, 3, 6
+
+
+def _log(priority, text):
+    print(f"<{priority}>{text}", file=sys.stderr, flush=True)
+
+
+def _secret(path):
+    return Path(path).read_text(encoding="utf-8").strip()
+
+
+def _send_mail(config, report):
+    mail = config["mail"]
+    message = EmailMessage()
+    message["Subject"] = "[holdfast] {host}: {unit} failed ({result})".format(**report)
+    message["From"] = mail["sender"]
+    message["To"] = ", ".join(mail["recipients"])
+    message["Date"] = format_datetime(datetime.datetime.fromisoformat(report["time"]))
+    message["Message-ID"] = make_msgid(domain=mail["sender"].rpartition("@")[2])
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(
+        "The unit {unit} on {host} failed with the result {result!r} at {time}.\n\n"
+        "On the host, `journalctl --unit={unit}` shows why.\n".format(**report)
+    )
+    trust = ssl.create_default_context(cafile=config["ca_file"] or None)
+    where = (mail["relay"], mail["port"])
+    if mail["security"] == "tls":
+        relay = smtplib.SMTP_SSL(*where, timeout=_TIMEOUT, context=trust)
+    else:
+        relay = smtplib.SMTP(*where, timeout=_TIMEOUT)
+    with relay:
+        if mail["security"] != "tls":
+            relay.starttls(context=trust)
+        if mail["user"]:
+            relay.login(mail["user"], _secret(mail["password_file"]))
+        refused = relay.send_message(message)
+    if refused:
+        raise smtplib.SMTPRecipientsRefused(refused)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the token elsewhere: it is an error like any other."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def _call_webhook(config, report):
+    webhook = config["webhook"]
+    headers = {"Content-Type": "application/json"}
+    if webhook["token_file"]:
+        headers["Authorization"] = f"Bearer {_secret(webhook['token_file'])}"
+    opener = urllib.request.build_opener(
+        _NoRedirect,
+        urllib.request.HTTPSHandler(
+            context=ssl.create_default_context(cafile=config["ca_file"] or None)
+        ),
+        urllib.request.ProxyHandler({"https": webhook["proxy"]} if webhook["proxy"] else {}),
+    )
+    request = urllib.request.Request(
+        webhook["url"], data=json.dumps(report).encode(), headers=headers, method="POST"
+    )
+    with opener.open(request, timeout=_TIMEOUT):
+        pass
+
+
+def _attempt(send, config, report, outcome):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)
+        try:
+            send(config, report)
+        except (OSError, ValueError, smtplib.SMTPException, http.client.HTTPException) as error:
+            outcome["error"] = f"{type(error).__name__}: {error}"
+        else:
+            outcome["sent"] = True
+            return
+
+
+def main(unit, config_file=_CONFIG):
+    result = os.environ.get("MONITOR_SERVICE_RESULT", "failed")
+    _log(_CRITICAL, f"{unit} failed with the result {result!r}")
+    config = json.loads(Path(config_file).read_text(encoding="utf-8"))
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    report = {"host": config["host"], "unit": unit, "result": result, "time": now}
+
+    destinations = {}
+    if config["mail"]["relay"]:
+        destinations["mail"] = _send_mail
+    if config["webhook"]["url"]:
+        destinations["webhook"] = _call_webhook
+    outcomes = {name: {} for name in destinations}
+    threads = [
+        threading.Thread(
+            target=_attempt, args=(send, config, report, outcomes[name]), daemon=True
+        )
+        for name, send in destinations.items()
+    ]
+    end = time.monotonic() + _DEADLINE
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+
+    for name, outcome in outcomes.items():
+        if outcome.get("sent"):
+            _log(_INFO, f"{name} about {unit} sent")
+        else:
+            reason = outcome.get("error", f"no answer within {_DEADLINE} s")
+            _log(_ERROR, f"{name} about {unit} not sent: {reason}")
+    sys.stderr.flush()
+    # A destination that still hangs must not keep the process.
+    os._exit(0 if all(outcome.get("sent") for outcome in outcomes.values()) else 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
