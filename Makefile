@@ -4,7 +4,7 @@ export NAME
 HOLDFAST = .venv/bin/holdfast --name $(NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up down destroy audit test test-unit test-live lint format bench lock
+.PHONY: help setup setup-dev up down destroy audit test test-unit test-live molecule lint format bench lock
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test-unit: setup-dev
 
 test-live: setup-dev
 	@.venv/bin/pytest tests/integration tests/e2e
+
+molecule: setup-dev ## one role's scenario on hosts of its own: make molecule ROLE=web
+	@cd roles/$(ROLE) && HOLDFAST_NAME=mol-$(subst _,-,$(ROLE)) PATH=$(CURDIR)/.venv/bin:$$PATH \
+		molecule test
 
 lint: setup-dev ## ruff, mypy, yamllint, ansible-lint
 	@.venv/bin/ruff check
