@@ -48,16 +48,17 @@ def _identity() -> list[str]:
     findings = []
     if os.geteuid() != 0:
         findings.append("it takes root to start hosts with systemd; run again with sudo.")
-    release = dict(
-        line.split("=", 1)
-        for line in Path("/etc/os-release").read_text().splitlines()
-        if "=" in line
-    )
+    release = _release()
     version = release.get("VERSION_ID", "").strip('"')
     if release.get("ID") != "debian" or version not in _SUPPORTED:
         name = release.get("PRETTY_NAME", "an unknown system").strip('"')
         findings.append(f"this is {name}; use Debian 12 or 13.")
     return findings
+
+
+def _release() -> dict[str, str]:
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def _missing_programs() -> list[str]:
