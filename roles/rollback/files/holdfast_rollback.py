@@ -320,7 +320,10 @@ def checked(name: str) -> str:
 @contextlib.contextmanager
 def locked(*, wait: bool = True) -> Iterator[None]:
     """Let one command at a time work on the pending roll-backs."""
-    BASE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not BASE.parent.exists():
+        BASE.parent.mkdir()
+        BASE.parent.chmod(0o755)  # services have folders of their own in it
+    BASE.mkdir(mode=0o700, exist_ok=True)
     with (BASE / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
