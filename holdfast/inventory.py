@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from holdfast import paths, process
 from holdfast.errors import Error
 
@@ -51,6 +53,12 @@ class Inventory:
         """Return the hosts of a group, by name; an unknown group has none."""
         return tuple(self.hosts[host] for host in self.groups.get(name, ()))
 
+    def listed(self) -> dict[str, Any]:
+        """Return it as `ansible-inventory --list` would, groups flattened: see `parse`."""
+        groups = {name: {"hosts": list(members)} for name, members in self.groups.items()}
+        variables = {name: dict(host.variables) for name, host in self.hosts.items()}
+        return {"_meta": {"hostvars": variables}, **groups}
+
     def variable(self, name: str, default: Any = None) -> Any:
         """Return a variable that is the same on every host of the installation.
 
@@ -74,6 +82,7 @@ def load(path: Path) -> Inventory:
     """Ask Ansible what is in the inventory at `path`. Raises BrokenInventory."""
     if not path.exists():
         raise BrokenInventory(f"There is no inventory at {path}; name an existing one.")
+    _require_yaml(path)
     ansible = Path(sys.executable).with_name("ansible-inventory")
     try:
         listed = process.run(
@@ -82,6 +91,15 @@ def load(path: Path) -> Inventory:
     except process.CommandFailed as error:
         raise BrokenInventory(f"Ansible cannot read {path}; mend it.\n{error}") from error
     return parse(json.loads(listed), path=path)
+
+
+def _require_yaml(path: Path) -> None:
+    """Ansible only warns of a broken file in a folder, and goes on without its hosts."""
+    for file in sorted(path.rglob("*.yml")) if path.is_dir() else []:
+        try:
+            yaml.compose(file.read_text())
+        except yaml.YAMLError as error:
+            raise BrokenInventory(f"{file} is not YAML; mend it.\n{error}") from error
 
 
 def parse(listed: Mapping[str, Any], *, path: Path) -> Inventory:

@@ -1,0 +1,72 @@
+"""Two small hosts of their own, in the real state folder: the base image is shared and kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast import paths
+from holdfast.installation import Installation
+from holdfast.local.machine import inspect
+from holdfast.local.podman import Podman
+
+NAME = "itest"
+
+_HOSTS = """\
+---
+all:
+  hosts:
+    one: {local_release: trixie, local_volumes: [/srv/data], local_names: [panel]}
+    two: {local_release: trixie}
+"""
+
+Holdfast = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def command(inventory: Path, *argv: str, name: str = NAME) -> list[str]:
+    """The command line that works on the test's installation."""
+    holdfast = str(Path(sys.executable).with_name("holdfast"))
+    return [holdfast, "--name", name, "--inventory", str(inventory), *argv]
+
+
+@pytest.fixture(scope="session")
+def podman() -> Podman:
+    """Podman under the project's configuration, to look at what stands."""
+    return Podman(inspect(storage=paths.state_folder()))
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    (tmp_path / "hosts.yml").write_text(_HOSTS)
+    servers = paths.repository() / "inventory" / "local" / "servers"
+    (tmp_path / "servers").symlink_to(servers)
+    return tmp_path
+
+
+@pytest.fixture
+def installation() -> Installation:
+    return Installation(NAME)
+
+
+@pytest.fixture
+def holdfast(inventory: Path) -> Iterator[Holdfast]:
+    """Run a command of the test's installation; it is destroyed at the end."""
+
+    def run(*argv: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command(inventory, *argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        return done
+
+    yield run
+    run("destroy", "--yes")
