@@ -113,7 +113,9 @@ def sign(ca: LocalCA, request: bytes, *, names: Sequence[str], validity: timedel
     key, for another kind of key, for a name outside the CA's domain, or for a validity above 90 days.
     """
     if not timedelta(0) < validity <= MAX_VALIDITY:
-        raise Error(f"A certificate is valid for 1 to {MAX_VALIDITY.days} days, not {validity.days}.")
+        raise Error(
+            f"A certificate is valid for 1 to {MAX_VALIDITY.days} days, not {validity.days}."
+        )
     _require_names(names, domain=_domain(ca))
     public_key = _verified_public_key(request)
     now = datetime.now(UTC)
@@ -238,7 +240,9 @@ def _load_or_make_key(folder: Path) -> ec.EllipticCurvePrivateKey:
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     if path.stat().st_mode & 0o077:
-        raise Error(f"Others may read {path}. If they did not, `chmod 600` it; else remove its folder.")
+        raise Error(
+            f"Others may read {path}. If they did not, `chmod 600` it; else remove its folder."
+        )
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError):
@@ -278,7 +282,9 @@ def _require_names(names: Sequence[str], *, domain: str) -> None:
     for name in names:
         _require_host_name(name)
         if name != domain and not name.endswith(f".{domain}"):
-            raise Error(f"`{name}` is outside the domain of this certification authority, {domain}.")
+            raise Error(
+                f"`{name}` is outside the domain of this certification authority, {domain}."
+            )
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -292,7 +298,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     signing.add_argument("--days", type=int, required=True, help="validity")
     for command in (check, signing):
         command.add_argument("--folder", type=Path, required=True, help="where the CA lies")
-        command.add_argument("--name", action="append", required=True, help="a DNS name; repeatable")
+        command.add_argument(
+            "--name", action="append", required=True, help="a DNS name; repeatable"
+        )
     return parser.parse_args(argv)
 
 
@@ -303,9 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         ca = load_ca(arguments.folder)
         if arguments.command == "sign":
-            signed = sign(
-                ca, given, names=arguments.name, validity=timedelta(days=arguments.days)
-            )
+            signed = sign(ca, given, names=arguments.name, validity=timedelta(days=arguments.days))
             sys.stdout.write(signed.decode())
         else:
             reserve = timedelta(days=arguments.reserve_days)
