@@ -15,6 +15,7 @@ import time
 
 _NOT_PENDING = 3
 _TRY_AGAIN = 75
+_NO_LOGIN = 255
 _PROGRAM = "/usr/local/sbin/holdfast-rollback"
 
 
@@ -74,7 +75,7 @@ def ssh_command(asked: dict[str, str]) -> list[str]:
 
 
 def attempt(command: list[str]) -> tuple[int, str]:
-    """Run one login; return its status (255: no login) and the last line it said."""
+    """Run one login; return its status (255: no login) and what it said, in one line."""
     try:
         done = subprocess.run(
             command,
@@ -86,9 +87,11 @@ def attempt(command: list[str]) -> tuple[int, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return 255, "no answer within 20 s"
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return done.returncode, lines[-1].strip().rstrip(".") if lines else "no word"
+        return _NO_LOGIN, "no answer within 20 s"
+    said = done.stderr.strip() or done.stdout.strip() or "no word"
+    if done.returncode == _NO_LOGIN:
+        said = said.splitlines()[-1]  # before it: warnings and banners
+    return done.returncode, " ".join(said.split()).rstrip(".")
 
 
 if __name__ == "__main__":
