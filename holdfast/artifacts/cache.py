@@ -142,8 +142,16 @@ class Cache:
         return Entry(folder=folder, artifact=artifact, source=source, arch=cpu, pin=pin)
 
     def lock(self, name: str) -> Path:
-        """The lock file `name`; see holdfast.locking."""
-        return self.folder / ".locks" / f"{name}.lock"
+        """The lock file `name` (see holdfast.locking), in a folder that is made if need be."""
+        locks = self.folder / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Error(
+                f"{locks} cannot be made: {error.strerror}; run as root, or set "
+                "HOLDFAST_CACHE to a folder of your own."
+            ) from error
+        return locks / f"{name}.lock"
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
@@ -198,13 +206,6 @@ class Cache:
 
     @contextmanager
     def _works(self) -> Iterator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Error(
-                f"{self.folder} cannot be made: {error.strerror}; run as root, or set "
-                "HOLDFAST_CACHE to a folder of your own."
-            ) from error
         with exclusive(self.lock("work"), purpose="holdfast artifacts", wait=_WORK_LOCK_SECONDS):
             yield
 

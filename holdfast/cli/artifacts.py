@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from holdfast import artifacts
@@ -141,7 +142,7 @@ def verify(choice: _Choice, names: tuple[str, ...], arch: str | None, as_json: b
         _print_table(rows, "path")
     damaged = [row["problem"] for row in rows if row["state"] == "damaged"]
     for problem in damaged:
-        say(problem)
+        say(escape(problem))
     if damaged:
         leave(1)
 
@@ -206,9 +207,9 @@ class _Reporter:
         self._update = update
 
     def say(self, message: str) -> None:
-        say(message)
-        self._update(message)
+        say(escape(message))
+        self._update(escape(message))
 
     def progress(self, label: str, done: int, total: int | None) -> None:
         of = f" of {total / _MIB:.0f}" if total else ""
-        self._update(f"{label}: {done / _MIB:.0f}{of} MiB")
+        self._update(f"{escape(label)}: {done / _MIB:.0f}{of} MiB")

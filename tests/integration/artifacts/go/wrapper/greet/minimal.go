@@ -1,0 +1,5 @@
+//go:build minimal
+
+package main
+
+const edition = "minimal"

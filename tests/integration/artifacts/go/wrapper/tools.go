@@ -1,0 +1,5 @@
+//go:build tools
+
+package wrapper
+
+import _ "golang.org/x/example/hello" // keeps the requirement
