@@ -3,8 +3,8 @@
 It signs server certificates only, for names below the installation's domain, until Vault does. Its
 key lies unencrypted in the installation's state folder: trust the root for nothing else.
 
-A server keeps its key to itself and sends a certificate signing request. Only the public key is taken
-from that; names and validity are the operator's.
+A server keeps its key to itself and sends a certificate signing request. Only the public key is
+taken from that; names and validity are the operator's.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class LocalCA:
 def ensure_ca(folder: Path, *, name: str, domain: str) -> LocalCA:
     """Return the CA in `folder`, made first where it is missing or about to expire.
 
-    It can be killed at any point and run again. `name` is the installation's and goes into the root's
-    subject; only names below `domain` can be signed, by the root's own name constraints (RFC 5280,
-    section 4.2.1.10). Raises Error when the folder holds the CA of another installation or domain,
-    or one that is damaged.
+    It can be killed at any point and run again. `name` is the installation's and goes into the
+    root's subject; only names below `domain` can be signed, by the root's own name constraints
+    (RFC 5280, section 4.2.1.10). Raises Error when the folder holds the CA of another installation
+    or domain, or one that is damaged.
     """
     _require_host_name(domain)
     private_folder(folder)
@@ -77,8 +77,8 @@ def ensure_ca(folder: Path, *, name: str, domain: str) -> LocalCA:
         if _subject(name) != ca.certificate.subject or _domain(ca) != domain:
             raise Error(
                 f"{folder} holds the certification authority of another installation or domain"
-                f" ({ca.certificate.subject.rfc4514_string()}, {_domain(ca)}). Remove that folder to"
-                " have a new one made; clients then need its new root.crt."
+                f" ({ca.certificate.subject.rfc4514_string()}, {_domain(ca)}). Remove that folder"
+                " to have a new one made; clients then need its new root.crt."
             )
         if ca.certificate.not_valid_after_utc - datetime.now(UTC) > _ROOT_RESERVE:
             return ca
@@ -107,10 +107,11 @@ def load_ca(folder: Path) -> LocalCA:
 
 
 def sign(ca: LocalCA, request: bytes, *, names: Sequence[str], validity: timedelta) -> bytes:
-    """Return a PEM certificate for the P-256 key in the PEM `request`, with `names` as its DNS names.
+    """Return a PEM certificate for the P-256 key in the PEM `request`, for the DNS names `names`.
 
     Nothing else is taken from the request. Raises Error when the request is not signed by its own
-    key, for another kind of key, for a name outside the CA's domain, or for a validity above 90 days.
+    key, for another kind of key, for a name outside the CA's domain, or for a validity above 90
+    days.
     """
     if not timedelta(0) < validity <= MAX_VALIDITY:
         raise Error(
@@ -296,8 +297,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     check.add_argument("--reserve-days", type=int, required=True, help="least remaining validity")
     signing = commands.add_parser("sign", help="sign the request on standard input")
     signing.add_argument("--days", type=int, required=True, help="validity")
-    for command in (check, signing):
+    ensure = commands.add_parser("ensure", help="make the CA where there is none; print its root")
+    ensure.add_argument("--installation", required=True, help="name of the installation")
+    ensure.add_argument("--domain", required=True, help="below which it may sign")
+    for command in (check, signing, ensure):
         command.add_argument("--folder", type=Path, required=True, help="where the CA lies")
+    for command in (check, signing):
         command.add_argument(
             "--name", action="append", required=True, help="a DNS name; repeatable"
         )
@@ -305,10 +310,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line that role `certificates` uses. Exit status 1: an Error, told on stderr."""
+    """Run the command line that role `certificates` uses; 1 is an Error, told on stderr."""
     arguments = _arguments(argv)
-    given = sys.stdin.buffer.read()
     try:
+        if arguments.command == "ensure":
+            made = ensure_ca(arguments.folder, name=arguments.installation, domain=arguments.domain)
+            sys.stdout.write(f"{made.root}\n")
+            return 0
+        given = sys.stdin.buffer.read()
         ca = load_ca(arguments.folder)
         if arguments.command == "sign":
             signed = sign(ca, given, names=arguments.name, validity=timedelta(days=arguments.days))

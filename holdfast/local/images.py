@@ -34,7 +34,11 @@ _BOOT: Final = (
 # What every host gets from the roles anyway: here it is downloaded once instead of once per host.
 _COMMON: Final = (
     "ca-certificates",
+    "needrestart",
     "nftables",
+    "python3",
+    "systemd-timesyncd",
+    "unattended-upgrades",
 )
 # A server from a provider arrives like this: an account with a key, sudo, no host key of its own.
 _HOOK: Final = f"""
