@@ -1,0 +1,320 @@
+"""T1, H2, H3: who reaches which port, from outside and from host to host, and what it speaks."""
+
+import ipaddress
+import re
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from holdfast import flows as planning
+
+_SCAN_RATE = 20_000  # packets a second; the inventory may set audit_scan_rate
+_SCAN_SECONDS = 240
+_CONNECT_SECONDS = 1.0
+# Sockets that programs of every host keep to themselves, and may: (protocol, program).
+_LOOPBACK_ONLY = {("udp", "systemd-resolve"), ("tcp", "systemd-resolve")}
+# Ports that somebody would use to carry data off, or that a service often stands on.
+_LURES = (22, 25, 53, 80, 123, 443, 3128, 5432, 8080, 8200, 9200)
+_NOWHERE = ("192.0.2.1", "2001:db8::1")  # RFC 5737, RFC 3849: nobody is there
+_METADATA = ("169.254.169.254", "fd00:ec2::254")
+
+
+def _loopback(address):
+    return address not in {"*", "0.0.0.0", "::"} and ipaddress.ip_address(address).is_loopback  # noqa: S104 - compared, not bound
+
+
+def _lines(problems):
+    return "\n".join(sorted(problems)[:20])
+
+
+@pytest.fixture(scope="session")
+def scan(inventory, outside, installation_hosts):
+    """Every TCP port of every address that answers an outsider: by address, a set of ports."""
+    rate = inventory.variable("audit_scan_rate", _SCAN_RATE)
+    addresses = [a for host in installation_hosts.values() for a in host.addresses]
+
+    def family(version):
+        chosen = [a for a in addresses if ipaddress.ip_address(a).version == version]
+        if not chosen:
+            return {}
+        said = outside.check_output(
+            "timeout %s nmap -%s -n -Pn -sS -p 1-65535 -T4 --max-retries 2 --min-rate %s "
+            "--min-hostgroup 64 -oG - " + " ".join(map(shlex.quote, chosen)),
+            str(_SCAN_SECONDS),
+            str(version),
+            str(rate),
+        )
+        found = {address: set() for address in chosen}
+        for address, ports in re.findall(r"^Host: (\S+) .*?Ports: (.*?)(?:\t|$)", said, re.M):
+            found[address] |= {int(port) for port in re.findall(r"(\d+)/open/tcp", ports)}
+        scanned = re.search(r"(\d+) IP address(?:es)? \((\d+) hosts? up\) scanned", said)
+        if not scanned or int(scanned[2]) != len(chosen):
+            message = f"the scan did not cover {len(chosen)} addresses: {said[-300:]}"
+            raise RuntimeError(message)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        four, six = pool.map(family, (4, 6))
+    return {**four, **six}
+
+
+@pytest.fixture(scope="session")
+def spoken(probes, outside, scan, domain):
+    """What every port that answers an outsider speaks: by (address, port)."""
+    ports = [
+        {"address": address, "port": port, "name": f"api.{domain}"}
+        for address, found in scan.items()
+        for port in sorted(found)
+    ]
+    answers = probes.run(outside, "speaks", ports=ports)
+    return {
+        (entry["address"], entry["port"]): answer
+        for entry, answer in zip(ports, answers, strict=True)
+    }
+
+
+@pytest.fixture(scope="session")
+def matrix(each, probes, plan, listening, installation_hosts):
+    """Tries from every host to every other: by source, a list of (try, what came, expected)."""
+    flows, installation = plan
+    planned = {(flow.protocol, port) for flow in flows for port in flow.ports}
+    ports = {port for protocol, port in planned if protocol == "tcp"} | set(_LURES)
+    ports |= {
+        port
+        for sockets in listening.values()
+        for protocol, address, port, _ in sockets
+        if protocol == "tcp" and not _loopback(address)
+    }
+
+    def allowed(source, target, address, port, user):
+        outbound = planning.host_plan(source, flows=flows, installation=installation).outbound
+        inbound = planning.host_plan(target, flows=flows, installation=installation).inbound
+        return any(
+            rule.covers(address, "tcp", port) and rule.user in (None, user) for rule in outbound
+        ) and any(
+            rule.covers(own, "tcp", port)
+            for rule in inbound
+            for own in installation_hosts[source].addresses
+            if ipaddress.ip_address(own).version == ipaddress.ip_address(address).version
+        )
+
+    def work(view, source):
+        tries = [
+            {"user": "root", "address": address, "port": port, "target": target}
+            for target, host in installation_hosts.items()
+            if target != source
+            for address in host.addresses
+            for port in sorted(ports)
+        ]
+        came = probes.run(view, "connect", tries=tries, seconds=_CONNECT_SECONDS)
+        return [
+            (t, c, allowed(source, t["target"], t["address"], t["port"], t["user"]))
+            for t, c in zip(tries, came, strict=True)
+        ]
+
+    return each(installation_hosts, work)
+
+
+@pytest.mark.control("T1", kind="behavioural")
+def test_every_port_that_answers_an_outsider_is_encrypted(target, scan, spoken):
+    """Each port speaks TLS, or redirects to it and does nothing else, or is ssh"""
+    expected = {22: "ssh", 80: "redirect"}
+    problems = []
+    for address in target.addresses:
+        for port in sorted(scan[address]):
+            answer = spoken[address, port]
+            if answer["speaks"] != expected.get(port, "tls"):
+                problems.append(
+                    f"{address} port {port} is {answer['speaks']}, not "
+                    f"{expected.get(port, 'tls')}: {answer['detail']}"
+                )
+    assert not problems, _lines(problems)
+
+
+@pytest.mark.control("T1", kind="behavioural", on="web")
+def test_the_names_are_served_encrypted(target, spoken):
+    """The web hosts speak TLS on port 443 and redirect on port 80, on each of their addresses"""
+    problems = [
+        f"{address} port {port}: {spoken.get((address, port), 'no answer')}"
+        for address in target.addresses
+        for port, speaks in ((443, "tls"), (80, "redirect"))
+        if spoken.get((address, port), {}).get("speaks") != speaks
+    ]
+    assert not problems, _lines(problems)
+
+
+@pytest.mark.control("T1", kind="behavioural")
+def test_every_hop_inside_is_encrypted(target, probes, matrix, views, domain):
+    """Each port that another host of the installation reaches speaks TLS or ssh"""
+    ways = {
+        (entry["address"], entry["port"]): source
+        for source, tries in matrix.items()
+        for entry, came, _ in tries
+        if entry["target"] == target.name and came == "open"
+    }
+    problems = []
+    for source in sorted(set(ways.values())):
+        ports = [
+            {"address": address, "port": port, "name": f"{target.name}.{domain}"}
+            for (address, port), via in sorted(ways.items())
+            if via == source
+        ]
+        for entry, answer in zip(
+            ports, probes.run(views[source], "speaks", ports=ports), strict=True
+        ):
+            if answer["speaks"] not in {"tls", "ssh", "redirect", "tunnel"}:
+                problems.append(
+                    f"{source} to {entry['address']} port {entry['port']}: {answer['detail']}"
+                )
+    assert not problems, _lines(problems)
+
+
+@pytest.mark.control("H2", kind="behavioural")
+def test_an_outsider_reaches_exactly_what_is_planned(target, scan, plan, outsider):
+    """Of all 65,535 TCP ports of each address, exactly the planned ones answer an outsider"""
+    flows, installation = plan
+    problems = []
+    for address in target.addresses:
+        version = ipaddress.ip_address(address).version
+        planned = {
+            port
+            for source in outsider.addresses
+            if ipaddress.ip_address(source).version == version
+            for protocol, port in planning.reachable(
+                source=source, target=target.name, flows=flows, installation=installation
+            )
+            if protocol == "tcp"
+        }
+        problems += [f"{address}: port {port} answers" for port in sorted(scan[address] - planned)]
+        problems += [f"{address}: port {port} is shut" for port in sorted(planned - scan[address])]
+    assert not problems, _lines(problems)
+
+
+@pytest.mark.control("H2", kind="behavioural")
+def test_hosts_reach_exactly_what_is_planned(target, matrix):
+    """From each host of the installation, exactly the planned ports of the others are reached"""
+    tries = [
+        (source, entry, came, expected)
+        for source, all_tries in matrix.items()
+        for entry, came, expected in all_tries
+        if entry["target"] == target.name
+    ]
+    problems = [
+        f"{source} to {entry['address']} port {entry['port']} is {came}, "
+        f"{'planned' if expected else 'not planned'}"
+        for source, entry, came, expected in tries
+        if (came in {"open", "refused"}) is not expected or came.startswith("error")
+    ]
+    assert not problems, _lines(problems)
+
+
+@pytest.mark.control("H2", kind="effective")
+def test_exactly_what_is_planned_listens(target, listening, plan):
+    """What listens beyond loopback is what a flow leads to, and nothing more"""
+    flows, installation = plan
+    inbound = planning.host_plan(target.name, flows=flows, installation=installation).inbound
+    planned = {(rule.protocol, port) for rule in inbound for port in rule.ports}
+    open_sockets = {
+        (protocol, port): program
+        for protocol, address, port, program in listening[target.name]
+        if not _loopback(address)
+    }
+    problems = [
+        f"{program} listens on {protocol} port {port}"
+        for (protocol, port), program in open_sockets.items()
+        if (protocol, port) not in planned
+    ]
+    problems += [
+        f"nothing listens on {protocol} port {port}"
+        for protocol, port in planned - set(open_sockets)
+    ]
+    problems += [
+        f"{program} listens on loopback, {protocol} port {port}"
+        for protocol, address, port, program in listening[target.name]
+        if _loopback(address) and (protocol, program) not in _LOOPBACK_ONLY
+    ]
+    assert not problems, _lines(problems)
+
+
+@pytest.mark.control("H2", kind="effective")
+def test_what_is_not_allowed_is_dropped(host):
+    """The running firewall drops what comes in, passes through or leaves unless a rule allows it"""
+    rules = host.check_output("nft -n list ruleset")
+    chains = re.findall(r"type filter hook (\w+) priority [^;]+; policy (\w+);", rules)
+    missing = {"input", "output", "forward"} - {hook for hook, policy in chains if policy == "drop"}
+    assert not missing, f"no chain drops by default: {', '.join(sorted(missing))}"
+
+
+@pytest.fixture(scope="session")
+def leaving(each, probes, installation_hosts):
+    """What each host's own firewall does with packets that accounts send: by host, tries."""
+    users = ("root", "nobody", "_apt")
+
+    def work(view, _):
+        tries = [
+            {"user": user, "address": address, "port": port}
+            for user in users
+            for address in (*_NOWHERE, *_METADATA)
+            for port in _LURES
+        ]
+        return list(zip(tries, probes.run(view, "emit", tries=tries), strict=True))
+
+    return each(installation_hosts, work)
+
+
+def _may_leave(entry, *, target, wanted):
+    """Whether the inventory lets this account send to this address and port."""
+    rules = planning.parse_outbound(target.variables.get("firewall_outbound", []))
+    if any(
+        rule.covers(entry["address"], "tcp", entry["port"]) and rule.user in (None, entry["user"])
+        for rule in rules
+    ):
+        return True
+    packages = planning.parse_outbound(
+        [
+            {
+                "name": "packages",
+                "to": wanted(target, "firewall", "firewall_package_sources"),
+                "port": wanted(target, "firewall", "firewall_package_ports"),
+                "protocol": "tcp",
+            }
+        ]
+    )[0]
+    return (
+        entry["user"] == "_apt"
+        and entry["address"] not in _METADATA
+        and packages.covers(entry["address"], "tcp", entry["port"])
+    )
+
+
+@pytest.mark.control("H3", kind="behavioural")
+def test_accounts_send_exactly_where_they_may(target, leaving, wanted):
+    """root and nobody send nothing out, apt fetches packages only, nobody asks for metadata"""
+    problems = []
+    for entry, came in leaving[target.name]:
+        expected = "sent" if _may_leave(entry, target=target, wanted=wanted) else "blocked"
+        if came not in {expected, "no route"}:
+            problems.append(
+                f"{entry['user']} to {entry['address']} port {entry['port']}: {came}, "
+                f"and {expected} was wanted"
+            )
+    assert any(came == "blocked" for _, came in leaving[target.name]), "nothing was ever blocked"
+    assert not problems, _lines(problems)
+
+
+@pytest.mark.control("H3", kind="behavioural")
+def test_a_listening_outsider_is_not_reached(host, probes, outsider):
+    """root and nobody do not get through to a port of the outsider that does listen"""
+    tries = [
+        {"user": user, "address": address, "port": 22}
+        for user in ("root", "nobody")
+        for address in outsider.addresses
+    ]
+    came = probes.run(host, "connect", tries=tries, seconds=_CONNECT_SECONDS)
+    problems = [
+        f"{entry['user']} to {entry['address']} port 22: {answer}"
+        for entry, answer in zip(tries, came, strict=True)
+        if answer != "blocked"
+    ]
+    assert not problems, _lines(problems)

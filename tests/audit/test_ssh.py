@@ -1,0 +1,130 @@
+"""H1: the operators' way in."""
+
+import re
+
+import pytest
+
+# What sshd answers to `sshd -T`, for root and for a stranger, wherever they come from.
+_EFFECTIVE = {
+    "permitrootlogin": "no",
+    "passwordauthentication": "no",
+    "kbdinteractiveauthentication": "no",
+    "hostbasedauthentication": "no",
+    "permitemptypasswords": "no",
+    "pubkeyauthentication": "yes",
+    "authenticationmethods": "publickey",
+    "allowtcpforwarding": "no",
+    "x11forwarding": "no",
+    "allowagentforwarding": "no",
+    "permittunnel": "no",
+    "permituserenvironment": "no",
+    "strictmodes": "yes",
+}
+_STRONG = {
+    "kex_algorithms": {
+        "mlkem768x25519-sha256",
+        "sntrup761x25519-sha512",
+        "sntrup761x25519-sha512@openssh.com",
+        "curve25519-sha256",
+        "curve25519-sha256@libssh.org",
+        # Not key exchanges but protocol extensions announced in the same list.
+        "ext-info-s",
+        "kex-strict-s-v00@openssh.com",
+    },
+    "server_host_key_algorithms": {"ssh-ed25519"},
+    "encryption_algorithms": {
+        "aes256-gcm@openssh.com",
+        "chacha20-poly1305@openssh.com",
+        "aes128-gcm@openssh.com",
+    },
+    "mac_algorithms": {"hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"},
+    "compression_algorithms": {"none"},
+}
+
+
+def _effective(host, user):
+    said = host.check_output("sshd -T -C user=%s,host=x,addr=192.0.2.1", user)
+    values = {}
+    for line in said.splitlines():
+        key, _, value = line.partition(" ")
+        values.setdefault(key, []).append(value)
+    return values
+
+
+@pytest.mark.control("H1", kind="effective")
+def test_sshd_takes_keys_only(target, host):
+    """sshd's own account of its configuration: keys only, no root, nothing forwarded"""
+    problems = [
+        f"{key} is {values.get(key)} for {user}, not {expected}"
+        for user in ("root", "nobody", target.user)
+        for values in (_effective(host, user),)
+        for key, expected in _EFFECTIVE.items()
+        if values.get(key) != [expected]
+    ]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.control("H1", kind="effective")
+def test_listed_users_from_listed_networks_only(target, host, inventory):
+    """The accounts and networks that may log in are exactly those of the inventory"""
+    users = target.variables.get("ssh_users", [target.user])
+    networks = target.variables.get(
+        "ssh_addresses", inventory.variable("installation_operator_addresses", [])
+    )
+    expected = {f"{user}@{network}" for user in users for network in networks}
+    allowed = {
+        word
+        for line in _effective(host, target.user).get("allowusers", [])
+        for word in line.split()
+    }
+    assert allowed == expected, (
+        f"allowed beyond the inventory: {sorted(allowed - expected)}; "
+        f"missing: {sorted(expected - allowed)}"
+    )
+
+
+@pytest.fixture(scope="session")
+def knock(auditor, ssh_config):
+    """Try a fresh ssh login, without the shared connection: knock(target, user, options)."""
+
+    def attempt(target, user, options=""):
+        return auditor.run(
+            f"ssh -F %s -o ControlPath=none -o LogLevel=INFO {options} -l %s %s true",
+            ssh_config,
+            user,
+            target.name,
+        )
+
+    return attempt
+
+
+@pytest.mark.control("H1", kind="behavioural")
+@pytest.mark.parametrize("stranger", ["root", "nobody", "listed"])
+def test_no_password_is_asked_for(target, knock, stranger):
+    """Whoever knocks without a key is told that only keys are taken"""
+    user = target.user if stranger == "listed" else stranger
+    said = knock(target, user, "-o PreferredAuthentications=none").stderr
+    methods = re.search(r"Permission denied \(([^)]*)\)", said)
+    assert methods, f"no refusal that names its methods: {said.strip()[-300:]}"
+    assert methods[1] == "publickey", f"{user} may also use {methods[1]}"
+
+
+@pytest.mark.control("H1", kind="behavioural")
+def test_root_does_not_get_in(target, knock):
+    """The key that opens the operator's account does not open root's"""
+    said = knock(target, "root")
+    assert said.rc != 0, "root logged in"
+    assert "Permission denied" in said.stderr, f"no refusal: {said.stderr.strip()[-300:]}"
+
+
+@pytest.mark.control("H1", kind="behavioural")
+def test_weak_algorithms_are_not_offered(target, auditor, probes):
+    """sshd's own list of algorithms, in its first packet, holds strong ones only"""
+    answer = probes.run(auditor, "kexinit", address=target.address, port=target.port)
+    problems = [
+        f"{kind}: {', '.join(sorted(set(answer[kind]) - strong))}"
+        for kind, strong in _STRONG.items()
+        if set(answer[kind]) - strong
+    ]
+    assert answer["kex_algorithms"], "sshd offered no key exchange at all"
+    assert not problems, "\n".join(problems)
