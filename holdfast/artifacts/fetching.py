@@ -94,7 +94,8 @@ def _one(artifact: Artifact, *, arch: str, cache: Cache, report: Report, wait: f
             if entry.exists():
                 report.say(f"{artifact.name}: the copy in the cache is damaged; fetching it again")
             try:
-                receipt = _obtain(entry, cache=cache, report=report)
+                with full_disk_named(cache.folder):
+                    receipt = _obtain(entry, cache=cache, report=report)
             except Unavailable as error:
                 reasons.append(f"{source.kind}: {error}")
                 report.say(f"{artifact.name}: {source.kind} gave nothing: {error}")

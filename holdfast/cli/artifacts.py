@@ -15,6 +15,7 @@ from rich.table import Table
 
 from holdfast import artifacts
 from holdfast.artifacts import Cache, Damaged, Manifest
+from holdfast.artifacts import bundle as bundles
 from holdfast.cli.console import say, working
 from holdfast.cli.context import json_option, leave
 
@@ -145,6 +146,42 @@ def verify(choice: _Choice, names: tuple[str, ...], arch: str | None, as_json: b
         say(escape(problem))
     if damaged:
         leave(1)
+
+
+@group.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_names
+@_arch
+@_pass_choice
+def bundle(choice: _Choice, file: Path, names: tuple[str, ...], arch: str | None) -> None:
+    """Write the named artifacts, or all, from the cache into FILE for a machine without a network.
+
+    Carry FILE over, and run `holdfast artifacts import FILE` there.
+    """
+    for name in bundles.write(
+        file, choice.manifest().choose(names), arch=arch or artifacts.this_machine(), cache=Cache()
+    ):
+        click.echo(name)
+
+
+@group.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@_arch
+@_wait
+@_pass_choice
+def import_(choice: _Choice, file: Path, arch: str | None, wait: float) -> None:
+    """Put the artifacts of a bundle into the cache; each is held to the manifest's checksum."""
+    with _reporting(f"artifacts: importing {file}") as report:
+        found = bundles.read(
+            file,
+            choice.manifest().choose(()),
+            arch=arch or artifacts.this_machine(),
+            cache=Cache(),
+            report=report,
+            wait=wait,
+        )
+    for name in found:
+        click.echo(name)
 
 
 def _states(

@@ -27,8 +27,7 @@ CONTENT = bytes(range(256)) * 4096
 HOLDFAST = [
     sys.executable,
     "-c",
-    "from holdfast import cli; from holdfast.cli.artifacts import group; "
-    "cli.cli.add_command(group); cli.main()",
+    "from holdfast.cli import artifacts as a, cli, main; cli.add_command(a.group); main()",
 ]
 
 
@@ -206,7 +205,7 @@ def test_a_killed_build_goes_on_nowhere(
     cold_workshop.manifest({"go": {**go, "sha256": {"amd64": "0" * 64, "arm64": "0" * 64}}})
     modules = cold_workshop.cache.folder / "go"
     fetch = holdfast("fetch")
-    assert _within(60, lambda: (modules / "build").exists()), finished(fetch)
+    assert _within(60, (modules / "build").exists), finished(fetch)
     assert _processes_using(modules)
     fetch.kill()
     finished(fetch)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from holdfast.artifacts import BadManifest, Rejected, Unavailable
+from holdfast.artifacts import BadManifest, NoSpace, Rejected, Unavailable
 from holdfast.artifacts.golang import locked_version
 
 if TYPE_CHECKING:
@@ -125,6 +125,16 @@ def test_an_unreachable_registry_gives_nothing(
 ) -> None:
     monkeypatch.setenv("GOPROXY", "off")
     refused(cold_workshop, Unavailable, "does not build", hello(), version=HELLO)
+
+
+def test_a_disk_that_fills_while_building_is_named(cold_workshop: Workshop) -> None:
+    work = cold_workshop.cache.folder / ".work"
+    work.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(work)], check=True)
+    try:
+        refused(cold_workshop, NoSpace, "HOLDFAST_CACHE", hello(), version=HELLO)
+    finally:
+        subprocess.run(["umount", str(work)], check=True)
 
 
 def test_the_registry_follows_a_publisher_that_is_not_there(go_workshop: Workshop) -> None:
