@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from holdfast import paths
-from holdfast.cli import console
+from holdfast.cli import artifacts, console
+from holdfast.cli.audit import audit
 from holdfast.cli.context import Context
 from holdfast.cli.hosts import logs, ssh, status
 from holdfast.cli.lifecycle import destroy, down, up
@@ -59,7 +60,7 @@ def cli(context: click.Context, name: str, inventory: Path) -> None:
     context.obj = Context(Installation(name), inventory.resolve())
 
 
-for command in (up, down, destroy, status, ssh, logs):
+for command in (up, down, destroy, status, ssh, logs, audit, artifacts.group):
     cli.add_command(command)
 
 

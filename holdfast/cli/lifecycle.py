@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import click
 
+from holdfast import audit as audits
 from holdfast import inventory
+from holdfast.audit import reports
+from holdfast.cli import summary
 from holdfast.cli.console import say, working
-from holdfast.cli.context import Context, pass_context, wait_option
+from holdfast.cli.context import Context, leave, pass_context, wait_option
 from holdfast.errors import Error
+from holdfast.local.ca import ensure_ca
 from holdfast.playbook import play
 
 _STEPS = ("servers", "site", "audit")
@@ -29,22 +33,45 @@ def up(context: Context, until: str, wait: float) -> None:
     Safe to run at any time and after being killed: what stands is left as it is, what is
     missing is made. With an inventory of your own servers only the last two steps happen.
     """
+    steps = _STEPS[: _STEPS.index(until) + 1]
     with context.exclusively("up", wait=wait):
-        if wanted := context.wanted_here():
-            context.servers(prepare=True).up(wanted)
-            context.inventory = inventory.load(context.inventory_path)
-        if until == "servers":
-            return
-        with working("configuring the site") as progress:
-            changed = play(
-                "site",
-                installation=context.installation,
-                inventory=context.inventory_path,
-                progress=progress,
-            )
-        say(
-            f"configured: {', '.join(f'{host} {count}' for host, count in changed.items())} changed"
+        _start_servers(context)
+        if "site" in steps:
+            _configure(context)
+        if "audit" in steps:
+            _audit(context)
+
+
+def _start_servers(context: Context) -> None:
+    wanted = context.wanted_here()
+    if not wanted:
+        return
+    context.servers(prepare=True).up(wanted)
+    ensure_ca(
+        context.installation.folder / "ca",
+        name=context.installation.name,
+        domain=context.installation.domain,
+    )
+    context.inventory = inventory.load(context.inventory_path)
+
+
+def _configure(context: Context) -> None:
+    with working("configuring the hosts") as progress:
+        changed = play(
+            "site",
+            installation=context.installation,
+            inventory=context.inventory_path,
+            progress=progress,
         )
+    say(f"configured {len(changed)} hosts, changed={sum(changed.values())}")
+
+
+def _audit(context: Context) -> None:
+    with working("auditing the live installation"):
+        result = audits.run(context.inventory)
+    written = reports.write(result, context.installation.folder / "audit")
+    summary.show(context, result, written)
+    leave(result.exit_code)
 
 
 @click.command()
