@@ -8,6 +8,7 @@ Nothing passes by not running: a check that skips, crashes or belongs to no cont
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class _Session:
         self.results = Path(context["results"])
         self.collected: list[str] = []
         self.outcomes: dict[str, dict[str, Any]] = {}
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def view(self, name: str) -> View:
         """Return testinfra's host, over the shared connection, with root's rights."""
@@ -98,13 +100,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Write down what the check saw; the worst of set-up, check and tear-down stands."""
     report = yield
+    session = item.config.stash[_CONTEXT]
+    session.seconds[item.nodeid] += call.duration
     if call.when != "call" and call.excinfo is None:
         return report
     id_, kind = _marked(item)
     state, detail = _seen(item, call)
     params = getattr(item, "callspec", None)
     target = params.params.get("target") if params else None
-    item.config.stash[_CONTEXT].outcomes[item.nodeid] = {
+    session.outcomes[item.nodeid] = {
         "control": id_,
         "kind": kind,
         "check": f"{item.path.name}::{getattr(item, 'originalname', item.name)}",
@@ -112,7 +116,7 @@ def pytest_runtest_makereport(
         "host": target.name if target else "",
         "state": state.value,
         "detail": detail,
-        "seconds": round(call.duration, 3),
+        "seconds": round(session.seconds[item.nodeid], 3),
     }
     return report
 

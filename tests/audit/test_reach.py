@@ -2,15 +2,11 @@
 
 import ipaddress
 import re
-import shlex
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from holdfast import flows as planning
 
-_SCAN_RATE = 20_000  # packets a second; the inventory may set audit_scan_rate
-_SCAN_SECONDS = 240
 _CONNECT_SECONDS = 1.0
 # Sockets that programs of every host keep to themselves, and may: (protocol, program).
 _LOOPBACK_ONLY = {("udp", "systemd-resolve"), ("tcp", "systemd-resolve")}
@@ -26,37 +22,6 @@ def _loopback(address):
 
 def _lines(problems):
     return "\n".join(sorted(problems)[:20])
-
-
-@pytest.fixture(scope="session")
-def scan(inventory, outside, installation_hosts):
-    """Every TCP port of every address that answers an outsider: by address, a set of ports."""
-    rate = inventory.variable("audit_scan_rate", _SCAN_RATE)
-    addresses = [a for host in installation_hosts.values() for a in host.addresses]
-
-    def family(version):
-        chosen = [a for a in addresses if ipaddress.ip_address(a).version == version]
-        if not chosen:
-            return {}
-        said = outside.check_output(
-            "timeout %s nmap -%s -n -Pn -sS -p 1-65535 -T4 --max-retries 2 --min-rate %s "
-            "--min-hostgroup 64 -oG - " + " ".join(map(shlex.quote, chosen)),
-            str(_SCAN_SECONDS),
-            str(version),
-            str(rate),
-        )
-        found = {address: set() for address in chosen}
-        for address, ports in re.findall(r"^Host: (\S+) .*?Ports: (.*?)(?:\t|$)", said, re.M):
-            found[address] |= {int(port) for port in re.findall(r"(\d+)/open/tcp", ports)}
-        scanned = re.search(r"(\d+) IP address(?:es)? \((\d+) hosts? up\) scanned", said)
-        if not scanned or int(scanned[2]) != len(chosen):
-            message = f"the scan did not cover {len(chosen)} addresses: {said[-300:]}"
-            raise RuntimeError(message)
-        return found
-
-    with ThreadPoolExecutor(2) as pool:
-        four, six = pool.map(family, (4, 6))
-    return {**four, **six}
 
 
 @pytest.fixture(scope="session")

@@ -58,8 +58,8 @@ def test_the_timers_run(host):
 def test_the_package_lists_are_fresh(host):
     """The lists of packages were fetched within the last days, so that "no update" means it"""
     newest = host.check_output(
-        "stat -c %%Y /var/lib/apt/lists/partial /var/lib/apt/periodic/update-success-stamp "
-        "2>/dev/null | sort -n | tail -1; date +%%s"
+        "stat -c %Y /var/lib/apt/lists/partial /var/lib/apt/periodic/update-success-stamp "
+        "2>/dev/null | sort -n | tail -1; date +%s"
     ).split()
     assert len(newest) == 2, "the lists of packages were never fetched"
     days = (int(newest[1]) - int(newest[0])) / 86_400

@@ -90,7 +90,7 @@ def answer(offer):
     if kind == 21:
         return {"alert": [payload[0], payload[1]]}
     if kind == 22 and payload[0] == 2:
-        return {"server_hello": "0x{:04x}".format(struct.unpack("!H", payload[4:6]))}
+        return {"server_hello": f"0x{payload[4:6].hex()}"}
     return {"nothing": f"a record of type {kind}"}
 
 

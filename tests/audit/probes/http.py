@@ -1,8 +1,9 @@
 """Sends HTTP requests exactly as they are written and reports each answer's status and headers.
 
 stdin of python3; argument: JSON {"requests": [{"address", "port", "tls", "name", "send"}]}, where
-`send` is the request, latin-1, in which <long> stands for 20,000 letters. Prints a JSON list in the same order: {"status", "headers"} with
-headers as [name in lower case, value] pairs, doubles kept; or {"error"}.
+`send` is the request, latin-1, in which <long> stands for 20,000 letters. Prints a JSON list in
+the same order: {"status", "headers"}, or {"error"}; headers are pairs [name in lower case, value],
+doubles kept.
 The certificate is not verified: who the server is is another check's matter.
 """
 
