@@ -88,20 +88,21 @@ def main(*, dry_run):
     wanted = json.loads(_WANTED.read_text(encoding="utf-8"))
     changed, unsettable = [], []
 
-    def note(kind, value, outcomes):
+    def note(kind, wish, value, outcomes):
         for name, before, error in outcomes:
-            entry = {"kind": kind, "name": name, "wanted": value, "found": before}
+            entry = {"kind": kind, "wish": wish, "name": name, "wanted": value, "found": before}
             if error:
                 unsettable.append({**entry, "reason": error})
             else:
                 changed.append(entry)
 
     for name, value in wanted["sysctl"].items():
-        note("sysctl", str(value), _set_sysctl(name, value, dry_run=dry_run))
+        note("sysctl", name, str(value), _set_sysctl(name, value, dry_run=dry_run))
     for path, options in wanted["mounts"].items():
-        note("mount", ",".join(options), _set_mount(path, options, dry_run=dry_run))
+        note("mount", path, ",".join(options), _set_mount(path, options, dry_run=dry_run))
     note(
         "module",
+        "modules",
         "not loaded",
         _blocked_modules(wanted["modules"], container=wanted["container"]),
     )
