@@ -66,10 +66,11 @@ def _require_maven(report: Report) -> None:
         raise Unavailable("Maven is not installed; run `sudo apt-get install maven` and try again")
     report.say("installing Debian's maven (with a Java runtime, about 300 MB)")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    apt = ["apt-get", "-qq", "--option", "DPkg::Lock::Timeout=300"]  # others may be installing
     try:
-        run(["apt-get", "-qq", "update"], env=env)
+        run([*apt, "update"], env=env)
         run(
-            ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "maven"],
+            [*apt, "install", "--yes", "--no-install-recommends", "maven"],
             env=env,
             timeout=_SECONDS,
         )

@@ -63,8 +63,13 @@ def group(context: click.Context, manifest: Path) -> None:
 
     The manifest names each with its version, licence, sources and checksums. Verified files stand
     in a cache under /var/cache/holdfast (HOLDFAST_CACHE moves it) that all installations on this
-    machine share. `holdfast up` fetches what it needs; these commands are for looking at it, for
-    fetching beforehand, and for machines without a network.
+    machine share; roles ship them to the hosts from there. docs/artifacts.md tells more.
+
+    \b
+    Begin with:
+      holdfast artifacts list            what there is, and what the cache holds
+      holdfast artifacts fetch           have all of it in the cache, verified
+      holdfast artifacts bundle FILE     carry it to a machine without a network
 
     \b
     Exit status besides the common ones:

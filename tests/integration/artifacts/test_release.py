@@ -6,12 +6,13 @@ import hashlib
 import io
 import subprocess
 import tarfile
+import threading
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.artifacts import Damaged, NoSpace, Rejected, Unavailable, held
+from holdfast.artifacts import Damaged, NoSpace, Rejected, Unavailable, download, held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,6 +221,24 @@ def test_a_redirect_to_http_is_refused(workshop: Workshop) -> None:
     source = workshop.release(CONTENT)
     workshop.publisher.offer("/tool.bin", status=301, location="http://127.0.0.1:1/tool.bin")
     refused(workshop, Rejected, "not HTTPS", source)
+
+
+def test_a_publisher_that_falls_silent_is_given_up(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_SILENCE_SECONDS", 0.3)
+    source = workshop.release(CONTENT)
+    gate = threading.Event()
+    workshop.publisher.offer("/tool.bin", CONTENT, go_on=gate)
+    refused(workshop, Unavailable, "broke off", source)
+    gate.set()
+
+
+def test_a_publisher_that_never_ends_is_given_up(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_TOTAL_SECONDS", 0)
+    refused(workshop, Unavailable, "did not end within", workshop.release(CONTENT))
 
 
 def test_redirects_without_end_are_given_up(workshop: Workshop) -> None:
