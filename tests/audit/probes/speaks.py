@@ -1,9 +1,10 @@
 """Says what an open port speaks: ssh, tls, a redirect to https, or something in clear.
 
 stdin of python3; argument: JSON {"ports": [{"address", "port", "name"}]}. Prints a JSON list in
-the same order: {"speaks": "ssh" | "tls" | "redirect" | "silent" | "proxy" | "clear", "detail"}.
+the same order: {"speaks": "ssh" | "tls" | "redirect" | "tunnel" | "silent" | "clear", "detail"}.
 `redirect` means that every path and method tried, with the name and without, was answered with a
-redirect to https or by closing the connection. `silent` has said nothing at all to anything.
+redirect to https or by closing the connection. `tunnel` is a proxy that refuses everything else,
+pages of others and tunnels to their clear port included. `silent` has said nothing to anything.
 """
 
 import contextlib
@@ -22,6 +23,10 @@ REQUESTS = (
     "GET / HTTP/1.1\r\nHost: nobody.invalid\r\nConnection: close\r\n\r\n",
     "GET / HTTP/1.0\r\n\r\n",
     "nonsense\r\n\r\n",
+)
+PROXY_REQUESTS = (
+    "GET http://nobody.invalid/ HTTP/1.1\r\nHost: nobody.invalid\r\nConnection: close\r\n\r\n",
+    "CONNECT nobody.invalid:80 HTTP/1.1\r\nHost: nobody.invalid:80\r\n\r\n",
 )
 
 
@@ -62,11 +67,15 @@ def ask(address, port, request):
     return received
 
 
+def status(answer):
+    words = answer.split(b"\r\n")[0].decode("latin-1").split()
+    return words[1] if len(words) > 1 and words[0].startswith("HTTP/") else ""
+
+
 def redirects(answer):
     head = answer.partition(b"\r\n\r\n")[0].decode("latin-1").lower().split("\r\n")
-    status = head[0].split()[1:2]
     to = [line.partition(":")[2].strip() for line in head if line.startswith("location:")]
-    return status in (["301"], ["308"]) and len(to) == 1 and to[0].startswith("https://")
+    return status(answer) in {"301", "308"} and len(to) == 1 and to[0].startswith("https://")
 
 
 def classify(entry):
@@ -88,6 +97,11 @@ def classify(entry):
     bad = [answer for answer in said if not redirects(answer)]
     if not bad:
         return {"speaks": "redirect", "detail": f"{len(said)} answers"}
+    refusals = [ask(address, port, request) for request in PROXY_REQUESTS]
+    if all(status(refusal) == "403" for refusal in refusals) and all(
+        status(answer).startswith("4") for answer in said
+    ):
+        return {"speaks": "tunnel", "detail": "everything but a listed tunnel is refused"}
     return {"speaks": "clear", "detail": f"it answers {bad[0][:80]!r}"}
 
 
