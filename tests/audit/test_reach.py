@@ -109,33 +109,35 @@ def test_the_names_are_served_encrypted(target, spoken):
     assert not problems, _lines(problems)
 
 
+@pytest.fixture(scope="session")
+def hops(matrix, each, probes, domain):
+    """What each port speaks that another host of ours reaches: a list of (source, try, answer)."""
+
+    def work(view, source):
+        ports = [
+            {**entry, "name": f"{entry['target']}.{domain}"}
+            for entry, came, _ in matrix[source]
+            if came == "open"
+        ]
+        answers = probes.run(view, "speaks", ports=ports)
+        return [(source, *pair) for pair in zip(ports, answers, strict=True)]
+
+    return [hop for found in each(matrix, work).values() for hop in found]
+
+
 @pytest.mark.control("T1", kind="behavioural")
-def test_every_hop_inside_is_encrypted(target, probes, matrix, views, domain, wanted):
+def test_every_hop_inside_is_encrypted(target, hops, wanted):
     """Each port that another host reaches speaks TLS or ssh; the way out only takes tunnels"""
     tunnel = wanted(target, "egress_proxy", "egress_proxy_port")
-    ways = {
-        (entry["address"], entry["port"]): source
-        for source, tries in matrix.items()
-        for entry, came, _ in tries
-        if entry["target"] == target.name and came == "open"
-    }
     problems = []
-    for source in sorted(set(ways.values())):
-        ports = [
-            {"address": address, "port": port, "name": f"{target.name}.{domain}"}
-            for (address, port), via in sorted(ways.items())
-            if via == source
-        ]
-        for entry, answer in zip(
-            ports, probes.run(views[source], "speaks", ports=ports), strict=True
-        ):
-            allowed = {"tls", "ssh", "redirect"}
-            if "egress" in target.groups and entry["port"] == tunnel:
-                allowed = {"tunnel"}
-            if answer["speaks"] not in allowed:
-                problems.append(
-                    f"{source} to {entry['address']} port {entry['port']}: {answer['detail']}"
-                )
+    for source, entry, answer in hops:
+        is_tunnel = "egress" in target.groups and entry["port"] == tunnel
+        allowed = {"tunnel"} if is_tunnel else {"tls", "ssh", "redirect"}
+        if entry["target"] == target.name and answer["speaks"] not in allowed:
+            problems.append(
+                f"{source} to {entry['address']} port {entry['port']} is {answer['speaks']}: "
+                f"{answer['detail']}"
+            )
     assert not problems, _lines(problems)
 
 

@@ -88,6 +88,10 @@ def classify(entry):
     version = speaks_tls(address, port, name)
     if version:
         return {"speaks": "tls", "detail": version}
+    return in_clear(address, port, name)
+
+
+def in_clear(address, port, name):
     answers = [
         ask(address, port, request % name if "%s" in request else request) for request in REQUESTS
     ]

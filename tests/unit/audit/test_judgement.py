@@ -142,9 +142,7 @@ class TestExceptions:
 
     def test_an_expected_one_stays_not_evaluated_and_is_acceptable(self):
         exceptions = _exceptions(audit_expected_not_evaluated=[{"control": "X1", "reason": "c"}])
-        (verdict,) = judge(
-            _catalogue(_control()), [_outcome(State.NOT_EVALUATED)], exceptions
-        )
+        (verdict,) = judge(_catalogue(_control()), [_outcome(State.NOT_EVALUATED)], exceptions)
         assert (verdict.state, verdict.expected) == (State.NOT_EVALUATED, True)
         assert exit_code([verdict]) == 0
 

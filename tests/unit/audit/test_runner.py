@@ -10,7 +10,9 @@ from holdfast.audit import runner
 from holdfast.audit.catalogue import load_catalogue
 from holdfast.audit.judgement import State
 
-_HEAD = "import os\nimport pytest\nfrom holdfast.audit.outcomes import NotApplicable, NotEvaluated\n"
+_HEAD = (
+    "import os\nimport pytest\nfrom holdfast.audit.outcomes import NotApplicable, NotEvaluated\n"
+)
 _MARK = '@pytest.mark.control("B3", kind="behavioural")\n'
 
 
