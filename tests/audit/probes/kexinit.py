@@ -2,7 +2,7 @@
 
 They stand in clear in its first packet (RFC 4253, sections 6 and 7.1), so that no client with
 weak algorithms is needed to find weak ones. stdin of python3; argument: JSON {"address", "port"}.
-Prints the name-lists that matter, server to client, as JSON.
+Prints the name-lists, both directions together, as JSON.
 """
 
 import json
@@ -15,12 +15,10 @@ KEXINIT = 20
 LISTS = (
     "kex_algorithms",
     "server_host_key_algorithms",
-    "encryption_client",
-    "encryption_algorithms",
-    "mac_client",
-    "mac_algorithms",
-    "compression_client",
-    "compression_algorithms",
+    # The rest has one list for each direction.
+    *("encryption_algorithms",) * 2,
+    *("mac_algorithms",) * 2,
+    *("compression_algorithms",) * 2,
 )
 
 
@@ -41,7 +39,7 @@ def main():
     for name in LISTS:
         (size,) = struct.unpack("!I", rest[:4])
         words = rest[4 : 4 + size].decode("ascii")
-        found[name] = words.split(",") if words else []
+        found[name] = sorted({*found.get(name, ()), *filter(None, words.split(","))})
         rest = rest[4 + size :]
     print(json.dumps(found))
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 TIMEOUT = 4
 BANNER_SECONDS = 0.7
+ALERTS = ("TLSV1", "SSLV3_ALERT")  # as OpenSSL names what a server alerts
 REQUESTS = (
     "GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
     "GET /v1/anything?x=1 HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
@@ -51,7 +52,7 @@ def speaks_tls(address, port, name):
             return secured.version()
     except ssl.SSLError as error:
         # An alert is a word of TLS too: the server speaks it, and refused this name.
-        return "alert" if error.reason and "ALERT" in error.reason else None
+        return "alert" if (error.reason or "").startswith(ALERTS) else None
     except OSError:
         return None
 

@@ -34,7 +34,7 @@ def test_an_argument_that_is_not_understood_is_refused(tmp_path):
 def test_a_host_that_does_not_answer_is_named():
     inventory = _inventory(ansible_host="127.0.0.1", ansible_port=9, ansible_user="nobody")
     with (
-        pytest.raises(connections.Unreachable, match="h1: .*refused"),
+        pytest.raises(connections.Unreachable, match=r"h1: .*refused"),
         connections.connected(inventory),
     ):
         pytest.fail("it went on without the host")

@@ -109,34 +109,35 @@ def test_a_kind_proven_by_nothing_but_inapplicable_checks_is_not_green():
     assert _state(control, *outcomes) is State.NOT_EVALUATED
 
 
-class TestExceptions:
-    _WAIVER = {"control": "X1", "owner": "Ada", "until": "2026-03-01", "reason": "known"}
-    _WORD = {"control": "X1", "who": "Ada", "until": "2026-03-01", "statement": "I saw it"}
+_WAIVER = {"control": "X1", "owner": "Ada", "until": "2026-03-01", "reason": "known"}
+_WORD = {"control": "X1", "who": "Ada", "until": "2026-03-01", "statement": "I saw it"}
 
+
+class TestExceptions:
     def test_a_waiver_covers_a_failure_until_its_last_day(self):
-        exceptions = _exceptions(audit_waivers=[self._WAIVER])
+        exceptions = _exceptions(audit_waivers=[_WAIVER])
         assert _state(_control(), _outcome(State.FAIL), exceptions=exceptions) is State.WAIVED
 
     def test_a_lapsed_waiver_does_not_count_and_is_told(self):
-        exceptions = _exceptions(audit_waivers=[{**self._WAIVER, "until": "2026-02-28"}])
+        exceptions = _exceptions(audit_waivers=[{**_WAIVER, "until": "2026-02-28"}])
         assert _state(_control(), _outcome(State.FAIL), exceptions=exceptions) is State.FAIL
         assert "X1 ended on 2026-02-28" in exceptions.lapsed[0]
 
     def test_a_waiver_never_covers_a_check_that_could_not_finish(self):
-        exceptions = _exceptions(audit_waivers=[self._WAIVER])
+        exceptions = _exceptions(audit_waivers=[_WAIVER])
         assert _state(_control(), _outcome(State.ERROR), exceptions=exceptions) is State.ERROR
 
     def test_a_word_stands_in_for_what_cannot_be_evaluated(self):
-        exceptions = _exceptions(audit_attestations=[self._WORD])
+        exceptions = _exceptions(audit_attestations=[_WORD])
         seen = _outcome(State.NOT_EVALUATED)
         assert _state(_control(), seen, exceptions=exceptions) is State.ATTESTED
 
     def test_a_word_never_covers_a_failure(self):
-        exceptions = _exceptions(audit_attestations=[self._WORD])
+        exceptions = _exceptions(audit_attestations=[_WORD])
         assert _state(_control(), _outcome(State.FAIL), exceptions=exceptions) is State.FAIL
 
     def test_a_lapsed_word_does_not_count(self):
-        exceptions = _exceptions(audit_attestations=[{**self._WORD, "until": "2025-12-31"}])
+        exceptions = _exceptions(audit_attestations=[{**_WORD, "until": "2025-12-31"}])
         seen = _outcome(State.NOT_EVALUATED)
         assert _state(_control(), seen, exceptions=exceptions) is State.NOT_EVALUATED
 

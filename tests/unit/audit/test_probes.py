@@ -151,6 +151,6 @@ def test_a_weak_algorithm_is_read_from_an_ssh_server(server):
     port = server(lambda _: packet, greeting=b"SSH-2.0-x\r\n")
     answer = _probe("kexinit", {"address": "127.0.0.1", "port": port})
     assert answer["kex_algorithms"] == ["curve25519-sha256", "diffie-hellman-group1-sha1"]
-    assert answer["encryption_algorithms"] == ["3des-cbc"]
-    assert answer["mac_algorithms"] == ["hmac-sha1"]
-    assert answer["compression_algorithms"] == ["zlib"]
+    assert answer["encryption_algorithms"] == ["3des-cbc", "aes256-ctr"]
+    assert answer["mac_algorithms"] == ["hmac-md5", "hmac-sha1"]
+    assert answer["compression_algorithms"] == ["none", "zlib"]
