@@ -24,7 +24,8 @@ def test_only_administrators_are_people_with_a_login(host):
     for line in host.check_output("getent passwd").splitlines():
         name, _, uid, *_, shell = line.split(":")
         expires = host.check_output("getent shadow %s", name).split(":")[7]
-        if 1000 <= int(uid) < 60000 and not (expires == "1" and shell.endswith("nologin")):
+        locked = expires == "1" and shell.endswith("nologin")
+        if int(uid) in range(1000, 60000) and not locked:
             usable.add(name)
     assert usable == {"ops"}
 
@@ -75,7 +76,9 @@ def test_journal_is_persistent_and_bounded(host):
     assert marker in host.check_output(
         "journalctl --directory=/var/log/journal --output=cat --since=-1min --grep=%s", marker
     )
-    bounds = host.check_output("journalctl --output=cat -u systemd-journald --grep='max 64(.0)?M' -n 1")
+    bounds = host.check_output(
+        "journalctl --output=cat -u systemd-journald --grep='max 64(.0)?M' -n 1"
+    )
     assert "System Journal (/var/log/journal/" in bounds
 
 
@@ -90,7 +93,9 @@ def test_nothing_is_installed_that_was_not_asked_for(host):
 
 def test_timers_are_spread(host):
     for timer in ("apt-daily.timer", "apt-daily-upgrade.timer"):
-        assert host.check_output("systemctl show --value -P RandomizedDelayUSec %s", timer) == "45min"
+        assert (
+            host.check_output("systemctl show --value -P RandomizedDelayUSec %s", timer) == "45min"
+        )
 
 
 def test_failure_of_a_unit_reaches_the_webhook_although_the_mail_does_not(host):
@@ -117,8 +122,8 @@ def test_failure_of_a_unit_reaches_the_webhook_although_the_mail_does_not(host):
         relay="127.0.0.1", port=1, sender="host@holdfast.test", recipients=["ops@holdfast.test"]
     )
     host.check_output(
-        f"install -d -m 0755 {work} && cd {work} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
-        "-nodes -keyout tls.key -out tls.crt -days 1 -subj /CN=localhost "
+        f"install -d -m 0755 {work} && cd {work} && "
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.crt -days 1 -subj /CN=localhost "
         "-addext subjectAltName=DNS:localhost 2>/dev/null && chmod 0644 tls.crt && cp -p %s kept",
         kept,
     )

@@ -135,7 +135,9 @@ def test_only_root_plans_jobs(host, path):
 
 def test_units_of_ours_start_from_the_sandbox(host):
     unit = "/run/systemd/system/holdfast-test-sandbox.service"
-    host.check_output("printf '[Service]\\nExecStart=/usr/bin/true\\n' >%s; systemctl daemon-reload", unit)
+    host.check_output(
+        "printf '[Service]\\nExecStart=/usr/bin/true\\n' >%s; systemctl daemon-reload", unit
+    )
     try:
         shown = host.check_output(
             "systemctl show holdfast-test-sandbox.service "
@@ -149,7 +151,7 @@ def test_units_of_ours_start_from_the_sandbox(host):
 
 @pytest.mark.parametrize("module", ["dccp", "sctp", "usb-storage"])
 def test_blocked_module_is_configured(host, module, record):
-    """Whether it can be loaded is shown on a host with a kernel of its own; here it is on record."""
+    """A kernel of its own would show whether it can be loaded; here that is on record."""
     lines = host.file("/etc/modprobe.d/holdfast.conf").content_string.splitlines()
     assert f"install {module} /bin/false" in lines
     assert module in {entry["name"] for entry in record if entry["kind"] == "module"}
