@@ -40,23 +40,34 @@ class Interface:
 
 
 def read_interface(roles: Path) -> Interface:
-    """Read `roles/*/meta/argument_specs.yml` and `roles/renamed.yml`."""
+    """Read `roles/*/meta/argument_specs.yml` and `roles/renamed.yml`.
+
+    What a role requires and defaults itself, the inventory need not say.
+    """
     specs = {
-        path.parent.parent.name: yaml.safe_load(path.read_text())["argument_specs"]
+        path.parent.parent.name: (
+            yaml.safe_load(path.read_text())["argument_specs"],
+            _defaults(path.parent.parent),
+        )
         for path in sorted(roles.glob("*/meta/argument_specs.yml"))
     }
     renamed = roles / "renamed.yml"
     return Interface(
         roles={
             role: {
-                name: option
+                name: {**option, "required": option.get("required", False) and name not in defaults}
                 for entry in entries.values()
                 for name, option in entry.get("options", {}).items()
             }
-            for role, entries in specs.items()
+            for role, (entries, defaults) in specs.items()
         },
         renamed=(yaml.safe_load(renamed.read_text()) or {}) if renamed.exists() else {},
     )
+
+
+def _defaults(role: Path) -> dict[str, Any]:
+    path = role / "defaults" / "main.yml"
+    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
 def roles_of(site: Path, groups: Iterable[str]) -> list[str]:

@@ -44,6 +44,17 @@ def test_a_renamed_variable_names_its_successor(roles: Path) -> None:
     ]
 
 
+def test_what_a_role_defaults_itself_is_not_required_of_the_inventory(roles: Path) -> None:
+    (roles / "web" / "meta" / "argument_specs.yml").write_text(
+        "argument_specs:\n"
+        "  main: {options: {web_domain: {required: true}, web_name: {required: true}}}\n"
+    )
+    (roles / "web" / "defaults").mkdir()
+    (roles / "web" / "defaults" / "main.yml").write_text("web_domain: '{{ installation_domain }}'")
+    options = read_interface(roles).roles["web"]
+    assert (options["web_domain"]["required"], options["web_name"]["required"]) == (False, True)
+
+
 def test_the_roles_of_a_host_follow_its_groups(tmp_path: Path) -> None:
     site = tmp_path / "site.yml"
     site.write_text(
