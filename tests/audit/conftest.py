@@ -180,10 +180,9 @@ def domain(inventory):
 @pytest.fixture(scope="session")
 def own_root(inventory, auditor):
     """The root certificate of the installation's own authority, PEM, as the operator keeps it."""
-    web = inventory.group("web")
-    folder = web[0].variables.get("certificates_ca_folder") if web else None
-    folder = folder or f"{inventory.variable('installation_state')}/ca"
-    return auditor.file(f"{folder}/root.crt").content_string
+    path = inventory.variable("audit_root_certificate")
+    path = path or f"{inventory.variable('installation_state')}/ca/root.crt"
+    return auditor.file(path).content_string
 
 
 @pytest.fixture(scope="session")

@@ -1,36 +1,38 @@
-"""H5 and H6: kernel settings and the state of the host's own services."""
+"""H5, H6 and H8: the kernel, the host's own services, and what a session may do."""
 
+import fnmatch
 import re
 
 import pytest
 
 from holdfast.audit.outcomes import NotEvaluated
 
-# What the kernel must be told, and why it is asked: values that must hold on a running server.
-_KERNEL = {
-    "kernel.kptr_restrict": "2",
-    "kernel.dmesg_restrict": "1",
-    "kernel.yama.ptrace_scope": "1",
-    "kernel.unprivileged_bpf_disabled": "1",
-    "net.core.bpf_jit_harden": "2",
-    "fs.protected_hardlinks": "1",
-    "fs.protected_symlinks": "1",
-    "fs.protected_fifos": "2",
-    "fs.protected_regular": "2",
-    "fs.suid_dumpable": "0",
-    "kernel.randomize_va_space": "2",
-    "net.ipv4.tcp_syncookies": "1",
-    "net.ipv4.ip_forward": "0",
-    "net.ipv4.conf.all.accept_redirects": "0",
-    "net.ipv4.conf.all.send_redirects": "0",
-    "net.ipv4.conf.all.accept_source_route": "0",
-    "net.ipv6.conf.all.accept_redirects": "0",
-    "net.ipv6.conf.all.forwarding": "0",
+_SETUID = {
+    "/usr/bin/sudo",
+    "/usr/bin/passwd",
+    "/usr/bin/crontab",
+    "/usr/bin/ssh-agent",
+    "/usr/lib/dbus-1.0/dbus-daemon-launch-helper",
+    "/usr/lib/polkit-1/polkit-agent-helper-1",
+    "/usr/sbin/unix_chkpwd",
 }
 
 
+@pytest.fixture
+def kernel(target, wanted):
+    """The kernel settings that are wanted of a host: by name, with * for every interface."""
+    return {
+        **wanted(target, "hardening", "hardening_sysctl"),
+        **(wanted(target, "hardening", "hardening_sysctl_changes") or {}),
+    }
+
+
+def _contained(host):
+    return host.run("systemd-detect-virt --quiet --container").rc == 0
+
+
 @pytest.mark.control("H5", kind="declared")
-def test_kernel_settings_are_configured(host):
+def test_kernel_settings_are_configured(host, kernel):
     """The files that are applied at boot end in the wanted values"""
     said = host.check_output("systemd-analyze cat-config sysctl.d")
     configured = {}
@@ -38,27 +40,77 @@ def test_kernel_settings_are_configured(host):
         found = re.match(r"^\s*-?([\w.*/-]+)\s*=\s*(.*?)\s*$", line)
         if found:
             configured[found[1].replace("/", ".")] = found[2]
-    problems = [
-        f"{key} is configured as {configured.get(key)}, not {value}"
-        for key, value in _KERNEL.items()
-        if configured.get(key) != value
-    ]
+    problems = []
+    for name, value in kernel.items():
+        # A later file may name one interface, or all that another pattern names.
+        said_last = {
+            key: text
+            for key, text in configured.items()
+            if key == name or fnmatch.fnmatch(key, name)
+        }
+        problems += [
+            f"{key} is configured as {text}, not {value}"
+            for key, text in said_last.items()
+            if text != str(value)
+        ]
+        if name not in said_last:
+            problems.append(f"{name} is not configured")
     assert not problems, "\n".join(problems)
 
 
 @pytest.mark.control("H5", kind="effective")
-def test_kernel_settings_hold(host):
-    """The running kernel has the wanted values"""
-    if host.run("systemd-detect-virt --quiet --container").rc == 0:
-        raise NotEvaluated("a container has the kernel of its machine and cannot set it")
-    said = host.check_output("sysctl " + " ".join(_KERNEL))
-    running = dict(line.split(" = ", 1) for line in said.splitlines())
+def test_kernel_settings_hold(host, kernel):
+    """The running kernel has the wanted values, and so has each network interface"""
+    said = host.check_output("sysctl --all 2>/dev/null")
+    running = dict(line.split(" = ", 1) for line in said.splitlines() if " = " in line)
+    differing = [
+        f"{key} is {running[key]}, not {value}"
+        for name, value in kernel.items()
+        for key in fnmatch.filter(running, name)
+        if running[key].split() != str(value).split()
+    ]
+    if differing and _contained(host):
+        raise NotEvaluated("a container has its machine's kernel and cannot set it")
+    assert running, "the kernel's settings cannot be read"
+    assert not differing, "\n".join(differing)
+
+
+@pytest.mark.control("H8", kind="effective")
+def test_folders_for_everybody_run_nothing(target, host, wanted):
+    """Folders that everybody may write to are mounted so that nothing planted there has power"""
+    said = host.check_output("findmnt --list --noheadings --output TARGET,OPTIONS,VFS-OPTIONS")
+    mounted = {}
+    for line in said.splitlines():
+        path, *options = line.split()
+        mounted[path] = set(",".join(options).split(","))
     problems = [
-        f"{key} is {running.get(key)}, not {value}"
-        for key, value in _KERNEL.items()
-        if running.get(key) != value
+        f"{path} lacks {', '.join(sorted(set(options) - mounted.get(path, set())))}"
+        for path, options in wanted(target, "hardening", "hardening_mounts").items()
+        if set(options) - mounted.get(path, set())
     ]
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.control("H8", kind="effective")
+def test_exactly_the_needed_programs_act_for_others(host):
+    """The programs that run with their owner's or group's rights are the needed ones"""
+    said = host.check_output("find / -xdev -type f -perm /6000 -printf '%p\\n'")
+    found = set(said.splitlines())
+    assert found <= _SETUID, f"beyond the needed ones: {', '.join(sorted(found - _SETUID))}"
+    assert "/usr/bin/sudo" in found, "not even sudo was found"
+
+
+@pytest.mark.control("H8", kind="effective")
+def test_no_memory_is_dumped(host):
+    """A service that crashes leaves no picture of its memory, which holds keys"""
+    limits = host.check_output(
+        "systemctl show --property DefaultLimitCORE --value; "
+        "for pid in $(systemctl show --property MainPID --value '*.service' | grep -v '^0*$'); do "
+        "grep -H 'Max core file size' /proc/$pid/limits; done 2>/dev/null"
+    ).splitlines()
+    dumping = [line for line in limits[1:] if line.split()[5] != "0"]
+    assert limits[0] == "0", f"services may dump {limits[0]} bytes"
+    assert not dumping, "\n".join(dumping)
 
 
 @pytest.mark.control("H6", kind="effective")

@@ -1,0 +1,377 @@
+"""Each promise is broken on the live installation, and the audit must see it.
+
+The table says what is done to which group's first host, and which checks must turn red by it. What
+was done is undone whatever happens, and in the end the whole audit says what it said before.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from holdfast import audit as audits
+from holdfast import inventory as inventories
+from holdfast import paths, process
+from holdfast.audit import connections
+from holdfast.audit.judgement import State
+
+_RELOAD = "systemctl reload nginx && sleep 1"
+_NGINX_BACK = f"mv /root/nginx.red /etc/nginx/nginx.conf && {_RELOAD}"
+_FIREWALL_BACK = "nft -f /etc/holdfast/firewall.nft"
+
+
+@dataclass(frozen=True)
+class Break:
+    """What breaks a promise: by group, what its first host is told to do, and to undo."""
+
+    control: str
+    checks: tuple[str, ...]
+    do: dict[str, str]
+    undo: dict[str, str]
+
+
+def _nginx(edit):
+    """Return what changes nginx's configuration by a sed script."""
+    return (
+        "cp -a /etc/nginx/nginx.conf /root/nginx.red && "
+        f"sed -i '{edit}' /etc/nginx/nginx.conf && {_RELOAD}"
+    )
+
+
+def _without_last(header):
+    """Return what takes a header out of the last place that sends it."""
+    return (
+        "cp -a /etc/nginx/nginx.conf /root/nginx.red && "
+        f"line=$(grep -n 'add_header {header}' /etc/nginx/nginx.conf | tail -1 | cut -d: -f1) && "
+        f'sed -i "${{line}}d" /etc/nginx/nginx.conf && {_RELOAD}'
+    )
+
+
+# A service in clear on the application host, reached from everywhere.
+_CLEAR_SERVICE = {
+    "app": "nft insert rule inet holdfast inbound tcp dport 8000 accept && "
+    "systemd-run --quiet --unit=audit-red python3 -m http.server 8000",
+    "web": "nft insert rule inet holdfast outbound tcp dport 8000 accept && sleep 1",
+}
+_CLEAR_SERVICE_BACK = {
+    "app": f"systemctl stop audit-red; {_FIREWALL_BACK}",
+    "web": _FIREWALL_BACK,
+}
+
+_OTHER_CERTIFICATE = """
+mkdir /root/tls.red && cp -a /run/holdfast/web/tls.crt /run/holdfast/web/tls.key /root/tls.red/
+names=$(openssl x509 -in /run/holdfast/web/tls.crt -noout -ext subjectAltName | tail -1 | tr -d ' ')
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=red \
+    -addext "subjectAltName=$names" -keyout /root/tls.red/new.key -out /root/tls.red/new.crt
+cat /root/tls.red/new.crt > /run/holdfast/web/tls.crt
+cat /root/tls.red/new.key > /run/holdfast/web/tls.key
+"""
+_OTHER_CERTIFICATE_BACK = (
+    "cp -a /root/tls.red/tls.crt /root/tls.red/tls.key /run/holdfast/web/ && rm -r /root/tls.red"
+)
+
+_STALE_HOST = """
+echo 'Unattended-Upgrade::Origins-Pattern { "origin=*"; };' > /etc/apt/apt.conf.d/99red
+systemctl stop apt-daily.timer
+mkdir /srv/red && cd /srv/red
+printf '%s\\n' 'Package: base-files' 'Version: 999' "Architecture: $(dpkg --print-architecture)" \
+    'Maintainer: red' 'Filename: ./none.deb' 'Size: 1' 'Description: red' \
+    "SHA256: $(sha256sum < /dev/null | cut -c-64)" > Packages
+printf '%s\\n' 'Origin: Debian' 'Label: Debian-Security' 'Suite: stable-security' 'SHA256:' \
+    " $(sha256sum Packages | cut -c-64) $(stat -c %s Packages) Packages" > Release
+echo 'deb [trusted=yes] file:/srv/red ./' > /etc/apt/sources.list.d/red.list
+apt-get -q update -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/red.list \
+    -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0
+cp /usr/bin/sleep /usr/local/bin/red
+systemd-run --quiet --unit=audit-red /usr/local/bin/red 600
+sleep 1
+rm /usr/local/bin/red
+touch -d '10 days ago' /var/lib/apt/lists/partial
+test ! -e /var/lib/apt/periodic/update-success-stamp ||
+    touch -d '10 days ago' /var/lib/apt/periodic/update-success-stamp
+"""
+_STALE_HOST_BACK = """
+systemctl stop audit-red
+rm -rf /etc/apt/apt.conf.d/99red /etc/apt/sources.list.d/red.list /srv/red \
+    /var/lib/apt/lists/_srv_red_*
+touch /var/lib/apt/lists/partial
+systemctl start apt-daily.timer
+"""
+
+_OPEN_SSH = """
+cp -a /etc/ssh/sshd_config /root/sshd.red
+printf '%s\\n' 'PasswordAuthentication yes' 'AuthenticationMethods any' 'PermitRootLogin yes' \
+    'AllowUsers root intruder@192.0.2.66' 'KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256' |
+    cat - /root/sshd.red > /etc/ssh/sshd_config
+install -d -m 700 /root/.ssh
+cp /home/ops/.ssh/authorized_keys /root/.ssh/authorized_keys
+systemctl reload ssh
+sleep 1
+"""
+_OPEN_SSH_BACK = """
+mv /root/sshd.red /etc/ssh/sshd_config
+rm -f /root/.ssh/authorized_keys
+systemctl reload ssh
+"""
+
+_INTRUDER = """
+useradd --create-home --shell /bin/bash --password '$6$red$red' red
+install -d -m 700 -o red /home/red/.ssh
+cp /home/ops/.ssh/authorized_keys /home/red/.ssh/
+echo 'red ALL=(ALL:ALL) NOPASSWD: ALL' > /etc/sudoers.d/red
+"""
+
+_BREAKS = (
+    Break(
+        "T1",
+        (
+            "test_every_port_that_answers_an_outsider_is_encrypted",
+            "test_every_hop_inside_is_encrypted",
+        ),
+        _CLEAR_SERVICE,
+        _CLEAR_SERVICE_BACK,
+    ),
+    Break(
+        "T1",
+        ("test_the_names_are_served_encrypted",),
+        {"web": "systemctl stop nginx"},
+        {"web": "systemctl start nginx"},
+    ),
+    Break(
+        "T2",
+        (
+            "test_old_versions_get_an_alert",
+            "test_a_client_that_speaks_old_tls_is_refused",
+            "test_weak_suites_of_tls_1_2_are_refused",
+        ),
+        {
+            "web": _nginx(
+                "s/ssl_protocols .*/ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;/;"
+                "s/ssl_ciphers .*/ssl_ciphers ALL:@SECLEVEL=0;/"
+            )
+        },
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "T2",
+        ("test_new_versions_are_spoken_in_order", "test_the_hybrid_key_exchange_comes_first"),
+        {"web": _nginx("s/ssl_protocols .*/ssl_protocols TLSv1.2;/")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "T6",
+        (
+            "test_security_updates_and_no_others_are_unattended",
+            "test_the_timers_run",
+            "test_the_package_lists_are_fresh",
+            "test_no_security_update_waits",
+            "test_nothing_runs_replaced_code",
+        ),
+        {"app": _STALE_HOST},
+        {"app": _STALE_HOST_BACK},
+    ),
+    Break(
+        "B1",
+        ("test_https_is_demanded_for_a_year",),
+        {"web": _without_last("Strict-Transport-Security")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B1",
+        ("test_https_is_demanded_over_tls_only",),
+        {
+            "web": _nginx(
+                r'/map $https $holdfast_hsts/,/}/s/default "";/default "max-age=63072000";/'
+            )
+        },
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B2",
+        ("test_nothing_runs_unless_it_is_turned_on",),
+        {"web": _without_last("Content-Security-Policy")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B3",
+        ("test_no_page_may_be_framed",),
+        {"web": _without_last("X-Frame-Options")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B4",
+        ("test_types_are_not_guessed",),
+        {"web": _without_last("X-Content-Type-Options")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B5",
+        ("test_old_browsers_block_reflected_scripts",),
+        {"web": _without_last("X-XSS-Protection")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "S3",
+        ("test_its_own_authority_vouches_for_each_name", "test_it_serves_its_own_names_only"),
+        {
+            "web": _OTHER_CERTIFICATE
+            + _nginx(r"s/server_name \(api[^; ]*\);/server_name \1 other.example;/")
+        },
+        {"web": f"{_OTHER_CERTIFICATE_BACK} && {_NGINX_BACK}"},
+    ),
+    Break(
+        "H1",
+        (
+            "test_sshd_takes_keys_only",
+            "test_listed_users_from_listed_networks_only",
+            "test_no_password_is_asked_for",
+            "test_root_does_not_get_in",
+            "test_weak_algorithms_are_not_offered",
+        ),
+        {"app": _OPEN_SSH},
+        {"app": _OPEN_SSH_BACK},
+    ),
+    Break(
+        "H2",
+        (
+            "test_an_outsider_reaches_exactly_what_is_planned",
+            "test_hosts_reach_exactly_what_is_planned",
+            "test_exactly_what_is_planned_listens",
+        ),
+        _CLEAR_SERVICE,
+        _CLEAR_SERVICE_BACK,
+    ),
+    Break(
+        "H2",
+        ("test_what_is_not_allowed_is_dropped",),
+        {"app": "nft 'chain inet holdfast forward { policy accept ; }'"},
+        {"app": _FIREWALL_BACK},
+    ),
+    Break(
+        "H3",
+        ("test_accounts_send_exactly_where_they_may", "test_a_listening_outsider_is_not_reached"),
+        {"app": "nft insert rule inet holdfast outbound tcp dport '{ 22, 443 }' accept"},
+        {"app": _FIREWALL_BACK},
+    ),
+    Break(
+        "H4",
+        (
+            "test_exactly_the_listed_people_have_accounts",
+            "test_no_account_has_a_password",
+            "test_exactly_the_listed_keys_open_accounts",
+            "test_exactly_the_listed_people_become_root",
+        ),
+        {"app": _INTRUDER},
+        {"app": "rm -f /etc/sudoers.d/red; userdel --remove --force red"},
+    ),
+    Break(
+        "H5",
+        ("test_kernel_settings_are_configured",),
+        {"app": "echo 'kernel.kptr_restrict = 0' > /etc/sysctl.d/99-red.conf"},
+        {"app": "rm /etc/sysctl.d/99-red.conf"},
+    ),
+    Break(
+        "H6",
+        ("test_no_unit_has_failed", "test_the_journal_survives_a_reboot", "test_failures_are_told"),
+        {
+            "app": "systemd-run --quiet --unit=audit-red false; sleep 1; "
+            "printf '[Service]\\nExecStart=true\\n' > /etc/systemd/system/holdfast-red.service; "
+            "systemctl daemon-reload; journalctl --relinquish-var"
+        },
+        {
+            "app": "systemctl reset-failed audit-red; rm /etc/systemd/system/holdfast-red.service; "
+            "systemctl daemon-reload; journalctl --flush"
+        },
+    ),
+    Break(
+        "H7",
+        (
+            "test_unknown_names_are_refused",
+            "test_sessions_are_not_resumed",
+            "test_versions_are_not_told",
+        ),
+        {
+            "web": _nginx(
+                "s#ssl_reject_handshake on;#ssl_certificate /run/holdfast/web/tls.crt;"
+                "ssl_certificate_key /run/holdfast/web/tls.key;#;"
+                "s/server_tokens off/server_tokens on/;"
+                "s/ssl_session_tickets off/ssl_session_tickets on/;"
+                "s/ssl_session_cache off/ssl_session_cache shared:red:1m/"
+            )
+        },
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "H8",
+        (
+            "test_folders_for_everybody_run_nothing",
+            "test_exactly_the_needed_programs_act_for_others",
+            "test_no_memory_is_dumped",
+        ),
+        {
+            "app": "mount -o remount,exec /tmp && install -m 4755 /bin/true /usr/local/bin/red && "
+            "systemd-run --quiet --unit=audit-red --property=LimitCORE=infinity sleep 600"
+        },
+        {
+            "app": "mount -o remount,nosuid,nodev,noexec /tmp; rm /usr/local/bin/red; "
+            "systemctl stop audit-red"
+        },
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def inventory():
+    path = os.environ.get("HOLDFAST_INVENTORY", paths.repository() / "inventory" / "local")
+    return inventories.load(paths.repository() / path)
+
+
+@pytest.fixture(scope="module")
+def tell(inventory):
+    """Have the first host of a group do something as root: tell(group, script)."""
+    with connections.connected(inventory) as config:
+
+        def do(group, script):
+            host = inventory.group(group)[0].name
+            command = ["ssh", "-F", str(config), host, "sudo bash -eu -o pipefail"]
+            process.run(command, stdin=script, timeout=120)
+
+        yield do
+
+
+@pytest.fixture(scope="module")
+def before(inventory):
+    """What the audit says of the unbroken installation."""
+    return {verdict.control.id: verdict for verdict in audits.run(inventory).verdicts}
+
+
+@contextlib.contextmanager
+def _broken(case, tell):
+    with contextlib.ExitStack() as undoing:
+        for group, script in case.do.items():
+            undoing.callback(tell, group, case.undo[group])
+            tell(group, script)
+        yield
+
+
+@pytest.mark.parametrize("case", _BREAKS, ids=lambda case: f"{case.control}-{case.checks[0]}")
+def test_a_broken_promise_turns_red(case, tell, inventory, before):
+    assert before[case.control].state is not State.FAIL, before[case.control].outcomes
+    with _broken(case, tell):
+        audit = audits.run(inventory, controls=[case.control])
+    (verdict,) = audit.verdicts
+    red = {
+        outcome.check.partition("::")[2]
+        for outcome in verdict.outcomes
+        if outcome.state is State.FAIL
+    }
+    assert red >= set(case.checks), [
+        (o.check, o.host, o.state, o.detail) for o in verdict.outcomes if o.state is not State.PASS
+    ]
+    assert audit.exit_code == 1
+
+
+def test_everything_is_as_it_was(inventory, before):
+    after = {v.control.id: v.state for v in audits.run(inventory).verdicts}
+    assert after == {id_: verdict.state for id_, verdict in before.items()}
