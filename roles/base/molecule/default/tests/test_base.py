@@ -123,7 +123,8 @@ def test_failure_of_a_unit_reaches_the_webhook_although_the_mail_does_not(host):
     )
     host.check_output(
         f"install -d -m 0755 {work} && cd {work} && "
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.crt -days 1 -subj /CN=localhost "
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+        "-keyout tls.key -out tls.crt -days 1 -subj /CN=localhost "
         "-addext subjectAltName=DNS:localhost 2>/dev/null && chmod 0644 tls.crt && cp -p %s kept",
         kept,
     )
