@@ -1,8 +1,9 @@
 """Log in once more from the operator's machine, and only then let the host keep its new state.
 
-Reads one JSON object from standard input (keys: see `main`), prints one sentence, and ends with
-status 0 when the change is kept, 1 otherwise. Every attempt is a TCP connection of its own: a
-shared control socket or a connection the firewall already knows would prove nothing.
+Reads one JSON object from standard input, prints one sentence, and ends with status 0 when the
+change is kept, 1 otherwise. Every attempt is a TCP connection of its own: a shared control socket
+or a connection the firewall already knows would prove nothing, and the play's own connection may
+be cut by the change.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 _NOT_PENDING = 3
 _TRY_AGAIN = 75
 _NO_LOGIN = 255
+_CUT_OFF = -1
 _PROGRAM = "/usr/local/sbin/holdfast-rollback"
 
 
@@ -26,6 +28,15 @@ def main() -> int:
     login = ssh_command(asked)
     began = time.monotonic()
     reason = ""
+    if asked["apply"]:
+        order = [*login, f"sudo -n {_PROGRAM} apply {name} {token}"]
+        status, reason = attempt(order, stdin=json.dumps(asked["apply"]))
+        if status not in (0, _CUT_OFF):
+            print(
+                f"The new state of {name} was not put in force: {host} could not be told to"
+                f" ({reason}). It takes the written files back within {seconds} s."
+            )
+            return 1
     while time.monotonic() - began < seconds * 0.5:
         status, said = attempt([*login, f"sudo -n {_PROGRAM} confirm {name} {token}"])
         if status == 0:
@@ -74,12 +85,12 @@ def ssh_command(asked: dict[str, str]) -> list[str]:
     return [*command, *shlex.split(asked["arguments"]), asked["address"], "--"]
 
 
-def attempt(command: list[str]) -> tuple[int, str]:
-    """Run one login; return its status (255: no login) and what it said, in one line."""
+def attempt(command: list[str], *, stdin: str = "") -> tuple[int, str]:
+    """Run one login; return its status (ssh's own is 255) and what it said, in one line."""
     try:
         done = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             errors="replace",
@@ -87,7 +98,7 @@ def attempt(command: list[str]) -> tuple[int, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return _NO_LOGIN, "no answer within 20 s"
+        return _CUT_OFF, "no answer within 20 s"
     said = done.stderr.strip() or done.stdout.strip() or "no word"
     if done.returncode == _NO_LOGIN:
         said = said.splitlines()[-1]  # before it: warnings and banners

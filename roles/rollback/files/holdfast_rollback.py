@@ -65,7 +65,12 @@ def main(arguments: list[str]) -> int:
             case ["outcome", name, token]:
                 print(outcome(checked(name), token))
             case ["restore", name]:
-                print(restore(checked(name), "the time was up, or it was asked for"))
+                print(
+                    restore(
+                        checked(name),
+                        "it was not confirmed in time, or somebody asked for the old one",
+                    )
+                )
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,6 @@ class Ended:
 
     status: int
     output: str
-    seconds: float
 
 
 class Hosts:
@@ -83,7 +81,6 @@ class Playing:
     """A play that runs."""
 
     def __init__(self, argv: list[str], env: dict[str, str]) -> None:
-        self._began = time.monotonic()
         self._process = subprocess.Popen(
             argv,
             cwd=paths.repository(),
@@ -97,8 +94,7 @@ class Playing:
     def end(self) -> Ended:
         """Wait for the end."""
         output, _ = self._process.communicate(timeout=300)
-        seconds = time.monotonic() - self._began
-        return Ended(status=self._process.returncode, output=output, seconds=seconds)
+        return Ended(status=self._process.returncode, output=output)
 
 
 @pytest.fixture(scope="session")
