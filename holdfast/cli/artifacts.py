@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _MIB = 1024**2
+_COLUMNS = {"artifact": "name", "version": "version", "licence": "licence"}
 
 _names = click.argument("names", nargs=-1, metavar="[NAME]...")
 _arch = click.option(
@@ -127,7 +128,7 @@ def list_(choice: _Choice, arch: str | None, as_json: bool) -> None:  # noqa: FB
     if not rows:
         click.echo("The manifest names no artifacts.")
         return
-    _print_table(rows, "sources", "purpose")
+    _print_table(rows, {**_COLUMNS, "sources": "sources", "in the cache": "state", "MiB": "size"})
 
 
 @group.command()
@@ -145,7 +146,7 @@ def verify(choice: _Choice, names: tuple[str, ...], arch: str | None, as_json: b
     if as_json:
         _print_json(rows)
     else:
-        _print_table(rows, "path")
+        _print_table(rows, {**_COLUMNS, "state": "state", "from": "source", "MiB": "size"})
     damaged = [row["problem"] for row in rows if row["state"] == "damaged"]
     for problem in damaged:
         say(escape(problem))
@@ -224,16 +225,26 @@ def _print_json(answer: object) -> None:
     click.echo(json.dumps(answer, indent=2, sort_keys=True))
 
 
-def _print_table(rows: list[dict[str, Any]], *more: str) -> None:
-    table = Table("artifact", "version", "licence", "cache", "MiB", *more)
+def _print_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    """Print `rows` under `columns`: heading and key. Nothing is cut off where space is short."""
+    table = Table()
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
     for row in rows:
-        state = row["state"] if row["source"] is None else f"{row['state']}, from {row['source']}"
-        size = "" if row["size"] is None else f"{row['size'] / _MIB:.1f}"
-        extra = [
-            ", ".join(row[key]) if isinstance(row[key], list) else row[key] or "" for key in more
-        ]
-        table.add_row(row["name"], row["version"], row["licence"], state, size, *extra)
+        table.add_row(*(_cell(row[key]) for key in columns.values()))
     Console().print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case list():
+            return ", ".join(value)
+        case int():
+            return f"{value / _MIB:.1f}"
+        case _:
+            return escape(str(value))
 
 
 @contextmanager

@@ -208,8 +208,15 @@ def test_a_truncated_download_is_refused(workshop: Workshop, *, announce_length:
 def test_an_oversized_download_is_refused(workshop: Workshop, *, announce_length: bool) -> None:
     large = CONTENT + b"!"
     source = workshop.release(large)
-    workshop.publisher.offer("/tool.bin", large, announce_length=announce_length)
+    gate = threading.Event()  # stays shut: an announced size is refused without the bytes
+    workshop.publisher.offer(
+        "/tool.bin",
+        large,
+        announce_length=announce_length,
+        go_on=gate if announce_length else None,
+    )
     refused(workshop, Rejected, "larger than the 1 MiB", source, max_mib=1)
+    gate.set()
 
 
 def test_a_member_that_unpacks_too_large_is_refused(workshop: Workshop) -> None:
