@@ -108,7 +108,7 @@ def test_a_go_mod_that_is_not_complete_is_not_completed(go_workshop: Workshop) -
     go_mod = go_workshop.folder / "go" / "wrapper" / "go.mod"
     go_mod.write_text(go_mod.read_text().replace("\trsc.io/quote v1.5.2\n", ""))
     before = go_mod.read_text()
-    refused(go_workshop, Unavailable, "no required module provides", greet("full"))
+    refused(go_workshop, Unavailable, "import lookup disabled", greet("full"))
     assert go_mod.read_text() == before
 
 
