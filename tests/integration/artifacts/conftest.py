@@ -254,12 +254,13 @@ def workshop(
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the Go toolchain is installed and packages are compiled once for all tests."""
     folder = tmp_path_factory.mktemp("shared")
     for name in ("toolchains", "go"):
         (folder / name).mkdir()
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # hundreds of megabytes, which pytest would keep for three runs
 
 
 @pytest.fixture
