@@ -39,16 +39,18 @@ molecule: setup-dev ## one role's scenario on hosts of its own: make molecule RO
 	@cd roles/$(ROLE) && HOLDFAST_NAME=mol-$(subst _,-,$(ROLE)) PATH=$(CURDIR)/.venv/bin:$$PATH \
 		molecule test
 
-lint: setup-dev ## ruff, mypy, yamllint, ansible-lint
-	@.venv/bin/ruff check
+lint: setup-dev ## ruff, mypy, yamllint, ansible-lint, role READMEs
+	@.venv/bin/ruff check --output-format concise
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 	@.venv/bin/yamllint --strict .
+	@.venv/bin/python -m holdfast.roledocs --check
 	@.venv/bin/ansible-lint --offline
 
-format: setup-dev ## ruff's formatter and its safe fixes
+format: setup-dev ## ruff's formatter, its safe fixes, role READMEs
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+	@.venv/bin/python -m holdfast.roledocs
 
 bench: setup-dev ## measure; results go to docs/benchmarks.md
 	@.venv/bin/python -m benchmarks
