@@ -44,7 +44,7 @@ def _installed():
 
 
 def _locked(account, shadow):
-    return shadow[account.pw_name][6] == "1" and account.pw_shell == "/usr/sbin/nologin"
+    return shadow[account.pw_name][7] == "1" and account.pw_shell == "/usr/sbin/nologin"
 
 
 def _files(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,3 +64,17 @@ def test_key_of_an_old_kind_is_refused(tmp_path):
 )
 def test_source_without_verification_is_seen(text, verified):
     assert bool(probe._UNVERIFIED.search(text)) is not verified
+
+
+@pytest.mark.parametrize(
+    ("entry", "shell", "locked"),
+    [
+        ("jane:!*:20000:0:99999:7::1:", "/usr/sbin/nologin", True),
+        ("jane:!*:20000:0:99999:7:::", "/usr/sbin/nologin", False),
+        ("jane:!*:20000:0:99999:7:1::", "/usr/sbin/nologin", False),
+        ("jane:!*:20000:0:99999:7::1:", "/bin/bash", False),
+    ],
+)
+def test_account_is_locked_only_when_it_expired_and_has_no_shell(entry, shell, locked):
+    account = SimpleNamespace(pw_name="jane", pw_shell=shell)
+    assert probe._locked(account, {"jane": entry.split(":")}) is locked
