@@ -58,7 +58,7 @@ def _offered(host):
     """What the server proposes, read by a client on the host itself."""
     said = host.run(
         "ssh -F none -vv -o BatchMode=yes -o StrictHostKeyChecking=no"
-        " -o UserKnownHostsFile=/dev/null 127.0.0.1 true"
+        " -o UserKnownHostsFile=/dev/null 127.0.0.1 true || true"
     ).stderr
     proposal = said.partition("peer server KEXINIT proposal")[2]
     names = {"KEX algorithms": "kex", "host key algorithms": "keys", "ciphers stoc": "ciphers",
@@ -118,11 +118,11 @@ def test_the_listed_account_does_not_get_in_from_elsewhere(host, variables):
     try:
         done = host.run(
             f"ssh -F none -i {key} -o BatchMode=yes -o StrictHostKeyChecking=no"
-            f" -o UserKnownHostsFile=/dev/null {user}@127.0.0.1 true"
+            f" -o UserKnownHostsFile=/dev/null {user}@127.0.0.1 true || echo refused"
         )
     finally:
         host.check_output(f"cat {key}.saved > {keys}")
-    assert done.rc == 255
+    assert done.stdout == "refused\n"
     assert "Permission denied (publickey)" in done.stderr
 
 
