@@ -51,17 +51,18 @@ class Hosts:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
 
-    def start(self, play: str, *, strategy: str = "", **variables: object) -> Playing:
-        """Start one of the plays beside this file."""
-        argv = [str(_BIN / "ansible-playbook"), "-i", str(self._inventory), str(_PLAYS / play)]
+    def start(self, play: str, *, only: str, strategy: str = "", **variables: object) -> Playing:
+        """Start one of the plays beside this file, on the hosts `only`."""
+        argv = [str(_BIN / "ansible-playbook"), "-i", str(self._inventory), "--limit", only]
+        argv.append(str(_PLAYS / play))
         env = {**os.environ, "HOLDFAST_NAME": NAME}
         if strategy:
             env["ANSIBLE_STRATEGY"] = strategy
         return Playing([*argv, "-e", json.dumps(variables)], env)
 
-    def play(self, play: str, *, strategy: str = "", **variables: object) -> Ended:
+    def play(self, play: str, *, only: str, **variables: object) -> Ended:
         """Run one of the plays beside this file to its end."""
-        return self.start(play, strategy=strategy, **variables).end()
+        return self.start(play, only=only, **variables).end()
 
     def shell(self, host: str, command: str) -> str:
         """Run a command from inside the machine: also on a host that is shut."""

@@ -100,7 +100,7 @@ def test_everything_else_is_refused(ask, request_line):
 
 def test_the_refusal_names_no_version(ask):
     _, rest = ask("CONNECT unlisted.example:443 HTTP/1.1")
-    assert "\nServer: squid\r" in rest
+    assert "Server: squid\r\n" in rest
     assert "squid/" not in rest
 
 
