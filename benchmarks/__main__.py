@@ -1,0 +1,66 @@
+"""Measure and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from benchmarks import site
+from holdfast import paths
+from holdfast.files import write_atomic
+
+_REPORT = """\
+# Benchmarks
+
+Written by `make bench` on {day}: {machine}. Ratios are of one run; absolute times are this machine's.
+
+## The whole local installation ({hosts} hosts, caches warm)
+
+| what | seconds | ratio | wanted |
+|---|---|---|---|
+| hosts started | {servers:.0f} | | |
+| configured the first time | {first:.0f} | | |
+| both | {total:.0f} | | 240 at most |
+| configured again, nothing to change | {unchanged:.0f} | {again:.2f} of the first | 0.2, and 40 s |
+| the same, with Ansible's defaults | {defaults:.0f} | | |
+| ours against that | | {gain:.2f} | 0.15 |
+
+The peer is the same playbook on the same hosts by plain `ansible-core` as it comes: linear strategy,
+five forks, no pipelining, facts gathered by every play. Medians of {runs} runs in turn.
+"""
+
+
+@click.command()
+@click.option("--runs", default=3, show_default=True, help="Repetitions of what can be repeated.")
+def main(runs: int) -> None:
+    """Measure and write docs/benchmarks.md."""
+    times = site.measure(runs=runs)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    text = _REPORT.format(
+        day=f"{datetime.now(tz=UTC):%Y-%m-%d}",
+        machine=f"{os.cpu_count()} cores, {memory:.0f} GiB, {_system()}, {platform.machine()}",
+        hosts=6,
+        servers=times.servers,
+        first=times.first,
+        total=times.servers + times.first,
+        unchanged=times.unchanged,
+        again=times.unchanged / times.first,
+        defaults=times.defaults,
+        gain=times.unchanged / times.defaults,
+        runs=runs,
+    )
+    write_atomic(paths.repository() / "docs" / "benchmarks.md", text)
+    click.echo(text)
+
+
+def _system() -> str:
+    release = Path("/etc/os-release").read_text().splitlines()
+    return next(line.split("=", 1)[1].strip('"') for line in release if line.startswith("PRETTY"))
+
+
+if __name__ == "__main__":
+    main()
