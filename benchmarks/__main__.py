@@ -16,7 +16,8 @@ from holdfast.files import write_atomic
 _REPORT = """\
 # Benchmarks
 
-Written by `make bench` on {day}: {machine}. Ratios are of one run; absolute times are this machine's.
+Written by `make bench` on {day}: {machine}.
+Ratios are of one run; absolute times are this machine's.
 
 ## The whole local installation ({hosts} hosts, caches warm)
 
@@ -29,8 +30,8 @@ Written by `make bench` on {day}: {machine}. Ratios are of one run; absolute tim
 | the same, with Ansible's defaults | {defaults:.0f} | | |
 | ours against that | | {gain:.2f} | 0.15 |
 
-The peer is the same playbook on the same hosts by plain `ansible-core` as it comes: linear strategy,
-five forks, no pipelining, facts gathered by every play. Medians of {runs} runs in turn.
+The peer is the same playbook on the same hosts by plain `ansible-core` as it comes: linear
+strategy, five forks, no pipelining, facts gathered by every play. Medians of {runs} runs in turn.
 """
 
 

@@ -22,7 +22,7 @@ _NAME = "bench"
 _BIN = Path(sys.executable).parent
 _PLAYBOOK = paths.repository() / "playbooks" / "site.yml"
 
-# What Ansible does when nobody tells it otherwise; the paths are what the playbook cannot do without.
+# What Ansible does when nobody tells it otherwise, and the paths it cannot do without.
 _DEFAULTS = f"""\
 [defaults]
 inventory = {paths.repository()}/inventory/local
