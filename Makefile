@@ -1,13 +1,14 @@
 # Thin over .venv/bin/holdfast; `make help` lists what there is.
 NAME ?= local
 export NAME
+ROLES = $(patsubst roles/%/molecule,%,$(wildcard roles/*/molecule))
 HOLDFAST = .venv/bin/holdfast --name $(NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up down destroy audit test test-unit test-live molecule lint format bench lock
+.PHONY: help setup setup-dev up down destroy audit test test-unit test-live test-roles lint format bench lock
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Debian packages and .venv, as `make up` needs them
 	@./bootstrap.sh holdfast
@@ -27,7 +28,7 @@ destroy: setup ## remove its hosts, data and keys
 audit: setup ## audit the live installation
 	@$(HOLDFAST) audit
 
-test: lint test-unit test-live ## everything, fast tests first
+test: lint test-unit test-live test-roles ## everything, fast tests first
 
 test-unit: setup-dev
 	@.venv/bin/pytest tests/unit
@@ -35,9 +36,12 @@ test-unit: setup-dev
 test-live: setup-dev
 	@.venv/bin/pytest tests/integration tests/e2e
 
-molecule: setup-dev ## one role's scenario on hosts of its own: make molecule ROLE=web
-	@cd roles/$(ROLE) && HOLDFAST_NAME=mol-$(subst _,-,$(ROLE)) PATH=$(CURDIR)/.venv/bin:$$PATH \
-		molecule test
+# Two roles at a time: most of a scenario is waiting for hosts.
+test-roles: setup-dev ## every role's molecule scenario
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(ROLES:%=molecule-%)
+
+molecule-%: setup-dev ## one role's scenario on hosts of its own: make molecule-web
+	@cd roles/$* && HOLDFAST_NAME=mol-$(subst _,-,$*) PATH=$(CURDIR)/.venv/bin:$$PATH molecule test
 
 lint: setup-dev ## ruff, mypy, yamllint, ansible-lint, role READMEs
 	@.venv/bin/ruff check --output-format concise

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from holdfast import paths
 from holdfast.errors import Error
 from holdfast.files import private_folder
 from holdfast.local import keys, record
 from holdfast.local.images import ensure_image
 from holdfast.local.machine import has_ipv6
 from holdfast.local.network import Subnets, ensure_network
+from holdfast.locking import exclusive
 from holdfast.process import CommandFailed, run
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _CAPABILITIES = (
     "SYS_PTRACE",
 )
 _BOOT_SECONDS = 60
+_SHARED_SECONDS = 900  # for another installation to make a base image or a network
 
 
 class HostFailed(Error):
@@ -79,29 +82,33 @@ class Servers:
     def up(self, wanted: Sequence[Wanted]) -> list[Server]:
         """Make every wanted host stand and answer SSH; those that already do are left alone."""
         folder = private_folder(self._installation.folder)
-        images = {
-            host.name: ensure_image(
-                self._podman, release=host.release, packages=host.packages, say=self._say
-            )
-            for host in wanted
-        }
-        subnets = ensure_network(self._podman, name=self._prefix, ipv6=has_ipv6())
+        states = self._states()
+        missing = [host for host in wanted if host.name not in states]
+        with exclusive(
+            paths.state_folder() / "locks" / "machine.lock",
+            purpose=f"holdfast --name {self._installation.name} up",
+            wait=_SHARED_SECONDS,
+            say=self._say,
+        ):
+            images = {
+                host.name: ensure_image(
+                    self._podman, release=host.release, packages=host.packages, say=self._say
+                )
+                for host in missing
+            }
+            subnets = ensure_network(self._podman, name=self._prefix, ipv6=has_ipv6())
         hosts = self._register(subnets, wanted)["hosts"]
         key = keys.ensure_operator_key(folder, comment=f"operator of {self._installation.name}")
-        states = self._states()
+        for host in missing:
+            self._say(f"{host.name}: starting a new {host.release} host")
+            self._create(
+                host,
+                image=images[host.name],
+                addresses=hosts[host.name]["addresses"],
+                operator_key=key,
+            )
         for host in wanted:
-            state = states.get(host.name, "absent")
-            if state == "absent":
-                self._say(f"{host.name}: starting a new {host.release} host")
-                self._create(
-                    host,
-                    image=images[host.name],
-                    addresses=hosts[host.name]["addresses"],
-                    operator_key=key,
-                )
-            elif state != "running":
-                self._say(f"{host.name}: starting")
-            if state != "running":
+            if states.get(host.name) != "running":
                 self._start(host.name)
         with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
             list(pool.map(self._wait, [host.name for host in wanted]))
