@@ -15,14 +15,15 @@ while True:
     connection.close()
 """
 _ASK = """
-import socket, sys
+import re, socket, sys
 with socket.create_connection((sys.argv[1], 3128), 10) as connection:
     connection.sendall(sys.argv[2].encode() + b"\\r\\n\\r\\n")
-    connection.shutdown(socket.SHUT_WR)
-    answer = b""
-    while piece := connection.recv(65536):
-        answer += piece
-sys.stdout.buffer.write(answer)
+    answer = connection.makefile("rb")
+    head = b"".join(iter(answer.readline, b"\\r\\n"))
+    length = re.search(rb"Content-Length: ([0-9]+)", head)
+    # A tunnel's answer has no length: what follows comes from its other end.
+    body = answer.read(int(length[1])) if length else answer.read()
+sys.stdout.buffer.write(head + body)
 """
 
 
