@@ -1,5 +1,6 @@
 # Run by test_updates.py on the host: makes small signed archives of what every Debian has.
 set -eu
+umask 022
 home=/srv/holdfast-test
 export DEBIAN_FRONTEND=noninteractive
 sign() { GNUPGHOME=$home/$1 gpg --batch --yes --quiet "${@:2}"; }
