@@ -293,7 +293,7 @@ _BREAKS = (
         ),
         {
             "web": _nginx(
-                "s#ssl_reject_handshake on;#ssl_certificate /run/holdfast/web/tls.crt;"
+                r"s#ssl_reject_handshake on;#ssl_certificate /run/holdfast/web/tls.crt;\n"
                 "ssl_certificate_key /run/holdfast/web/tls.key;#;"
                 "s/server_tokens off/server_tokens on/;"
                 "s/ssl_session_tickets off/ssl_session_tickets on/;"
