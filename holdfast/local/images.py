@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Release = Literal["trixie", "bookworm"]
 OPERATOR: Final = "ops"
 
-_RECIPE: Final = 2  # raised when what this module does to an image changes
+_RECIPE: Final = 3  # raised when what this module does to an image changes
 _MAX_AGE_SECONDS: Final = 30 * 24 * 3600
 _BOOT: Final = (
     "systemd-sysv",
@@ -41,11 +41,24 @@ _COMMON: Final = (
     "unattended-upgrades",
 )
 # A server from a provider arrives like this: an account with a key, sudo, no host key of its own.
+# Without shared mounts, LoadCredential= stays silently empty in a container.
 _HOOK: Final = f"""
 chroot "$1" useradd --create-home --shell /bin/bash {OPERATOR}
 install -m 0440 /dev/null "$1/etc/sudoers.d/{OPERATOR}"
 echo "{OPERATOR} ALL=(ALL:ALL) NOPASSWD: ALL" >"$1/etc/sudoers.d/{OPERATOR}"
 rm -f "$1"/etc/ssh/ssh_host_*
+cat >"$1/etc/systemd/system/shared-mounts.service" <<'UNIT'
+[Unit]
+Description=Let units see the mounts that systemd makes for them, as on a machine of its own
+Documentation=man:systemd.exec(5)
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=mount --make-rshared /
+UNIT
+mkdir -p "$1/etc/systemd/system/sysinit.target.wants"
+ln -s ../shared-mounts.service "$1/etc/systemd/system/sysinit.target.wants/"
 """
 
 

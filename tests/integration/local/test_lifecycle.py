@@ -41,6 +41,9 @@ def test_the_life_of_an_installation(
     assert len(found.splitlines()) == 2
     assert "systemd" in holdfast("logs", "one").stdout
     assert installation.folder.stat().st_mode & 0o777 == 0o700
+    unit = "sudo systemd-run --quiet --pipe --property=SetCredential=word:given"
+    read = f"{unit} sh -c 'cat $CREDENTIALS_DIRECTORY/word'"
+    assert holdfast("ssh", "one", read).stdout == "given"
 
     holdfast("ssh", "one", "sudo tee /srv/data/kept <<<here; hostname | sudo tee /etc/lost")
     before = state["hosts"]
