@@ -25,6 +25,11 @@ _SCAN_PASSES = 2
 _LONG = "<long>"  # the probe puts 20,000 letters there
 
 
+def pytest_collection_modifyitems(items):
+    """Run what waits for the scan last."""
+    items.sort(key=lambda item: "scan" in item.fixturenames)
+
+
 class Probes:
     """Scripts of the folder probes/, sent over stdin: nothing is left on the host."""
 
