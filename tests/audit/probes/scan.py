@@ -1,8 +1,8 @@
 """Finds every TCP port that answers, by sending an opening to each of the 65,535 of each address.
 
 What has answered is not asked again in the next pass; a second pass is for networks that lose
-packets. An address counts as seen if it answers an
-echo request or any opening: silence of an address that is not seen proves nothing.
+packets. An address counts as seen if it answers an echo request or any opening: the silence of an
+address that is not seen proves nothing.
 
 stdin of python3, as root; argument: JSON {"addresses": [], "rate": packets a second, "passes"}.
 Prints JSON {address: {"open": [ports], "seen": bool}}. Headers: RFC 9293 3.1, RFC 792, RFC 4443.
