@@ -11,6 +11,7 @@ import pytest
 
 _REPOSITORY = Path(__file__).resolve().parents[5]
 _PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+_ENV = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}  # molecule wants colour; we read the text
 
 _GOOD = {"name": "api", "errors": "json"}
 _HOP = "https://10.0.0.9:8443"
@@ -91,7 +92,7 @@ def preflight(tmp_path_factory):
     done = subprocess.run(
         [_PLAYBOOK, "-i", inventory, playbook],
         cwd=_REPOSITORY,
-        env={**os.environ, "ANSIBLE_ANY_ERRORS_FATAL": "false", "ANSIBLE_STRATEGY": "linear"},
+        env={**_ENV, "ANSIBLE_ANY_ERRORS_FATAL": "false", "ANSIBLE_STRATEGY": "linear"},
         capture_output=True,
         text=True,
         check=False,
@@ -123,6 +124,7 @@ def test_what_must_be_denied_and_is_not_fails_the_play(host):
             str(Path(__file__).parents[1] / "converge.yml"),
         ],
         cwd=_REPOSITORY,
+        env=_ENV,
         capture_output=True,
         text=True,
         check=False,
