@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ansible_mitogen.strategy
+from ansible.plugins import loader
 from ansible.plugins.strategy import linear
+
+# What the roles use most.
+_ACTIONS = ("assert", "command", "copy", "debug", "file", "normal", "set_fact", "stat", "template")
+_LOOKUPS = ("file", "template")
 
 
 class StrategyModule(
@@ -11,3 +18,15 @@ class StrategyModule(
     linear.StrategyModule,
 ):
     """Plain linear order, over one persistent connection and interpreter per host."""
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Load once what every forked worker would load again for every task and host."""
+        loader.filter_loader.get("default")
+        loader.test_loader.get("defined")
+        for name in _ACTIONS:
+            loader.action_loader.get(name, class_only=True)
+        for name in _LOOKUPS:
+            loader.lookup_loader.get(name, class_only=True)
+        for name in ("mitogen_ssh", "ssh", "local"):
+            loader.connection_loader.get(name, class_only=True)
+        return super().run(*args, **kwargs)
