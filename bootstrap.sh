@@ -47,5 +47,5 @@ done
 echo "bootstrap: installing the locked Python packages into .venv (about a minute the first time)"
 /usr/bin/python3 -m venv .venv
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement "$lock"
-.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+.venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 sum "$lock" >".venv/.installed-${1:-holdfast}"

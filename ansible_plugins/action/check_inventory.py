@@ -69,6 +69,4 @@ class ActionModule(ActionBase):
 
 def _inventory_names(variables: dict[str, Any]) -> set[str]:
     reserved = get_reserved_names() | _MAGIC
-    return {
-        name for name in variables if name not in reserved and not name.startswith(_FOREIGN)
-    }
+    return {name for name in variables if name not in reserved and not name.startswith(_FOREIGN)}
