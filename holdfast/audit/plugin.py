@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from holdfast.inventory import Host, Inventory
 
 _CONTEXT = pytest.StashKey["_Session"]()
+_WORST_FIRST = (
+    State.FAIL,
+    State.ERROR,
+    State.NOT_EVALUATED,
+    State.NOT_APPLICABLE,
+    State.PASS,
+)
 
 
 class _Session:
@@ -105,7 +112,7 @@ def pytest_runtest_makereport(
     if call.when != "call" and call.excinfo is None:
         return report
     id_, kind = _marked(item)
-    state, detail = _seen(item, call)
+    state, detail = _worse(session.outcomes.get(item.nodeid), *_seen(item, call))
     params = getattr(item, "callspec", None)
     target = params.params.get("target") if params else None
     session.outcomes[item.nodeid] = {
@@ -183,6 +190,14 @@ def _marked(item: pytest.Item) -> tuple[str, str]:
     if kind not in KINDS:
         raise pytest.UsageError(f"{item.nodeid}: kind is one of {', '.join(KINDS)}")
     return markers[0].args[0], kind
+
+
+def _worse(earlier: dict[str, Any] | None, state: State, detail: str) -> tuple[State, str]:
+    """Join what was seen before with what is seen now: the worse state, both details."""
+    if earlier is None:
+        return state, detail
+    details = [text for text in (earlier["detail"], detail) if text]
+    return min(State(earlier["state"]), state, key=_WORST_FIRST.index), "; ".join(details)
 
 
 def _seen(item: pytest.Item, call: pytest.CallInfo[None]) -> tuple[State, str]:
