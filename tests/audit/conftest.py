@@ -126,11 +126,19 @@ def listening(each, installation_hosts):
 
 @pytest.fixture(scope="session", autouse=True)
 def scanning(request):
-    """Begin the scan before the first check that needs it: it takes longest, and waits mostly."""
+    """Begin the scan before the first check that needs it: it takes longest, and waits mostly.
+
+    Every check gets this fixture, so that what keeps it from scanning is raised by `scan` only.
+    """
     if not any("scan" in item.fixturenames for item in request.session.items):
         yield None
         return
     get = request.getfixturevalue
+    try:
+        outside = get("outside")
+    except NotEvaluated as reason:
+        yield reason
+        return
     addresses = [a for host in get("installation_hosts").values() for a in host.addresses]
     question = {
         "addresses": addresses,
@@ -138,12 +146,14 @@ def scanning(request):
         "passes": get("inventory").variable("audit_scan_passes", _SCAN_PASSES),
     }
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(get("probes").run, get("outside"), "scan", **question)
+        yield pool.submit(get("probes").run, outside, "scan", **question)
 
 
 @pytest.fixture(scope="session")
 def scan(scanning):
     """Every TCP port of every address that answers an outsider: by address, a set of ports."""
+    if isinstance(scanning, NotEvaluated):
+        raise scanning
     found = scanning.result()
     unseen = [address for address, answer in found.items() if not answer["seen"]]
     if unseen:

@@ -1,12 +1,13 @@
 """The runner is not fooled: by checks that are not there, crash, skip or belong to nothing."""
 
+import shutil
 import textwrap
 
 import pytest
 
 from holdfast import inventory as inventories
 from holdfast.audit import runner
-from holdfast.audit.catalogue import load_catalogue
+from holdfast.audit.catalogue import checks_folder, load_catalogue
 from holdfast.audit.judgement import State
 
 _HEAD = (
@@ -73,6 +74,38 @@ def test_a_fixture_that_crashes_is_an_error(outcomes):
         f"{_MARK}def test_two(late):\n    pass\n"
     )
     assert [outcome.state for outcome in seen] == [State.ERROR, State.ERROR]
+
+
+def test_a_tear_down_hides_no_failure(outcomes):
+    seen = outcomes(
+        "@pytest.fixture\n"
+        "def crashes():\n    yield\n    raise RuntimeError('crash')\n"
+        "@pytest.fixture\n"
+        "def blind():\n    yield\n    raise NotEvaluated('cannot see the rest')\n"
+        f"{_MARK}def test_one(crashes):\n    assert False, 'it is broken'\n"
+        f"{_MARK}def test_two(blind):\n    assert False, 'it is broken'\n"
+        f"{_MARK}def test_three(blind):\n    pass\n"
+    )
+    assert [one.state for one in seen] == [State.FAIL, State.FAIL, State.NOT_EVALUATED]
+    assert seen[0].detail.startswith("it is broken; teardown: RuntimeError")
+
+
+def test_without_an_outsider_only_checks_from_outside_are_not_evaluated(outcomes, tmp_path):
+    (tmp_path / "checks").mkdir()
+    shutil.copy(checks_folder() / "conftest.py", tmp_path / "checks")
+    seen = outcomes(
+        f"{_MARK}def test_one():\n    pass\n"
+        f"{_MARK}def test_two(scan):\n    pass\n"
+        f"{_MARK}def test_three(target):\n    pass\n"
+    )
+    states = {one.check.partition("::")[2]: one.state for one in seen}
+    assert states == {
+        "test_one": State.PASS,
+        "test_two": State.NOT_EVALUATED,
+        "test_three": State.PASS,
+    }
+    (reason,) = {one.detail for one in seen if one.state is State.NOT_EVALUATED}
+    assert "no host is in the group outside" in reason
 
 
 def test_a_check_runs_on_each_host_of_its_group(outcomes):
