@@ -28,9 +28,11 @@ def variables(host):
 def login(variables):
     """Log in from the operator's machine over a connection of its own."""
 
-    def attempt(user, *arguments, command="true"):
+    own_key = variables["ansible_ssh_private_key_file"]
+
+    def attempt(user, *arguments, command="true", identity=own_key):
         argv = ["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ControlPath=none"]
-        argv += ["-o", "IdentitiesOnly=yes", "-i", variables["ansible_ssh_private_key_file"]]
+        argv += ["-o", "IdentitiesOnly=yes", "-i", str(identity)]
         argv += [*shlex.split(variables["ansible_ssh_common_args"]), "-l", user, *arguments]
         argv += [variables["ansible_host"], command]
         return subprocess.run(
@@ -101,6 +103,32 @@ def test_the_listed_account_gets_in_with_its_key(login, variables):
     assert login(variables["ansible_user"], command="sudo -n true").returncode == 0
 
 
+@pytest.fixture
+def listed_key(request, host, variables, tmp_path):
+    """A key of some kind that stands in the account's list."""
+    kind, _, bits = request.param.partition("-")
+    key = tmp_path / "key"
+    argv = ["ssh-keygen", "-q", "-t", kind, *(["-b", bits] if bits else []), "-N", "", "-f", key]
+    subprocess.run(argv, check=True)
+    keys = f"/home/{variables['ansible_user']}/.ssh/authorized_keys"
+    host.check_output("cp -a %s /run/keys.saved", keys)
+    host.check_output("echo %s >> %s", key.with_suffix(".pub").read_text().strip(), keys)
+    yield key
+    host.check_output("cat /run/keys.saved > %s; rm /run/keys.saved", keys)
+
+
+@pytest.mark.parametrize(
+    ("listed_key", "status"),
+    [("ed25519", 0), ("ecdsa-256", 0), ("ecdsa-384", 0), ("ecdsa-521", 0), ("rsa-4096", 255)],
+    indirect=["listed_key"],
+)
+def test_the_kinds_of_keys_that_base_accepts_open_the_door(login, variables, listed_key, status):
+    """Whoever could be given an account must be able to use it, and no other kind counts."""
+    done = login(variables["ansible_user"], identity=listed_key)
+    assert done.returncode == status
+    assert ("Permission denied (publickey)" in done.stderr) is (status == 255)
+
+
 def test_other_accounts_do_not_although_their_key_is_right(login, stranger):
     for user in (stranger, "root"):
         done = login(user)
@@ -162,7 +190,6 @@ def test_what_others_drop_into_the_folder_has_no_effect(host):
         ("disableforwarding", "yes"),
         ("maxauthtries", "3"),
         ("logingracetime", "20"),
-        ("requiredrsasize", "3072"),
         ("strictmodes", "yes"),
         ("usedns", "no"),
     ],
