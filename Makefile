@@ -1,6 +1,8 @@
 # Thin over .venv/bin/holdfast; `make help` lists what there is.
 NAME ?= local
 export NAME
+# Ansible wants UTF-8, and a forwarded locale may not exist on this machine.
+export LC_ALL := C.UTF-8
 ROLES = $(patsubst roles/%/molecule,%,$(wildcard roles/*/molecule))
 HOLDFAST = .venv/bin/holdfast --name $(NAME)
 

@@ -19,7 +19,7 @@ _REPORT = """\
 Written by `make bench` on {day}: {machine}.
 Ratios are of one run; absolute times are this machine's.
 
-## The whole local installation ({hosts} hosts, caches warm)
+## The whole local installation (caches warm)
 
 | what | seconds | ratio | wanted |
 |---|---|---|---|
@@ -44,7 +44,6 @@ def main(runs: int) -> None:
     text = _REPORT.format(
         day=f"{datetime.now(tz=UTC):%Y-%m-%d}",
         machine=f"{os.cpu_count()} cores, {memory:.0f} GiB, {_system()}, {platform.machine()}",
-        hosts=6,
         servers=times.servers,
         first=times.first,
         total=times.servers + times.first,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -78,15 +79,21 @@ class Inventory:
         return values[0]
 
 
-def load(path: Path) -> Inventory:
-    """Ask Ansible what is in the inventory at `path`. Raises BrokenInventory."""
+def load(path: Path, *, wanted: bool = False) -> Inventory:
+    """Ask Ansible what is in the inventory at `path`. Raises BrokenInventory.
+
+    With `wanted`, hosts that stand on this machine but are listed nowhere are left out.
+    """
     if not path.exists():
         raise BrokenInventory(f"There is no inventory at {path}; name an existing one.")
     _require_yaml(path)
     ansible = Path(sys.executable).with_name("ansible-inventory")
     try:
         listed = process.run(
-            [str(ansible), "-i", str(path), "--list"], cwd=paths.repository(), timeout=60
+            [str(ansible), "-i", str(path), "--list"],
+            cwd=paths.repository(),
+            env={**os.environ, **({"HOLDFAST_WANTED": "1"} if wanted else {})},
+            timeout=60,
         )
     except process.CommandFailed as error:
         raise BrokenInventory(f"Ansible cannot read {path}; mend it.\n{error}") from error
@@ -95,20 +102,26 @@ def load(path: Path) -> Inventory:
 
 def _require_yaml(path: Path) -> None:
     """Ansible only warns of a broken file in a folder, and goes on without its hosts."""
-    for file in sorted(path.rglob("*.yml")) if path.is_dir() else []:
+    files = path.rglob("*") if path.is_dir() else [path]
+    for file in sorted(file for file in files if file.suffix in {".yml", ".yaml", ".json"}):
         try:
             yaml.compose(file.read_text())
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise BrokenInventory(f"{file} is not YAML; mend it.\n{error}") from error
 
 
 def parse(listed: Mapping[str, Any], *, path: Path) -> Inventory:
     """Make an Inventory of what `ansible-inventory --list` prints."""
     groups = {name: _members(name, listed) for name in listed if name != "_meta"}
-    hosts = {
-        name: _host(name, variables, groups=groups)
-        for name, variables in listed.get("_meta", {}).get("hostvars", {}).items()
-    }
+    hosts = {}
+    for name, variables in listed.get("_meta", {}).get("hostvars", {}).items():
+        try:
+            hosts[name] = _host(name, variables, groups=groups)
+        except (TypeError, ValueError) as error:
+            raise BrokenInventory(
+                f"How {name} is reached cannot be understood ({error}); mend its ansible_* "
+                f"variables in {path}."
+            ) from error
     if not hosts:
         raise BrokenInventory(f"{path} names no host; add one.")
     return Inventory(path=path, hosts=hosts, groups=groups)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast import paths
 from holdfast.errors import Error
 from holdfast.files import private_folder
+from holdfast.process import WITH_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ def play(
     """
     log = _new_log(installation, playbook)
     argv = [
+        *WITH_US,
         str(Path(sys.executable).with_name("ansible-playbook")),
         "--inventory",
         str(inventory),

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+# In front of a command that works for long: it dies with us, also when we are killed.
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+
 _TAIL_LINES = 15
 
 
@@ -19,7 +22,10 @@ class CommandFailed(Error):
 
     def __init__(self, argv: Sequence[str], reason: str, output: str = "") -> None:
         tail = "\n".join(output.strip().splitlines()[-_TAIL_LINES:])
-        super().__init__(f"`{' '.join(argv[:6])}` {reason}." + (f"\n{tail}" if tail else ""))
+        super().__init__(
+            f"`{' '.join([word for word in argv if word not in WITH_US][:6])}` {reason}."
+            + (f"\n{tail}" if tail else "")
+        )
         self.reason = reason
         self.output = output
 

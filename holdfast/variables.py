@@ -75,9 +75,21 @@ def roles_of(site: Path, groups: Iterable[str]) -> list[str]:
     mine = {"all", *groups}
     plays = yaml.safe_load(site.read_text())
     names = [
-        role["role"] if isinstance(role, dict) else role
+        name
         for play in plays
         if mine & set(str(play["hosts"]).split(":"))
-        for role in play.get("roles", ())
+        for name in (*_listed(play.get("roles", ())), *_imported(play.get("tasks", ())))
     ]
     return list(dict.fromkeys(names))
+
+
+def _listed(roles: Iterable[Any]) -> list[str]:
+    return [role["role"] if isinstance(role, dict) else role for role in roles]
+
+
+def _imported(tasks: Iterable[dict[str, Any]]) -> list[str]:
+    return [
+        task["ansible.builtin.import_role"]["name"]
+        for task in tasks
+        if "ansible.builtin.import_role" in task
+    ]

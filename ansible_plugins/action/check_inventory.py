@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,28 @@ from holdfast import paths
 from holdfast.variables import Interface, read_interface, roles_of
 
 # Set by Ansible itself or by its tools; not part of anybody's inventory.
-_FOREIGN = (
-    "ansible_",
-    "molecule_",
-    "inventory_",
-    "role_",
-    "parent_role_",
-    "play_",
-    "playbook_",
-    "__",
-)
-_MAGIC = {"environment", "group_names", "groups", "hostvars", "omit", "vars", "item"}
+_FOREIGN = ("ansible_", "molecule_", "__")
+_MAGIC = {
+    "environment",
+    "group_names",
+    "groups",
+    "hostvars",
+    "inventory_dir",
+    "inventory_file",
+    "inventory_hostname",
+    "inventory_hostname_short",
+    "omit",
+    "parent_role_names",
+    "parent_role_paths",
+    "play_hosts",
+    "playbook_dir",
+    "role_name",
+    "role_names",
+    "role_path",
+    "role_uuid",
+    "vars",
+}
+_KINDS = {"bool": bool, "dict": dict, "int": int, "list": list}
 
 
 class ActionModule(ActionBase):
@@ -64,7 +76,36 @@ class ActionModule(ActionBase):
             }
             validated = ArgumentSpecValidator(options).validate(given)
             findings += [f"{message} (role {role})." for message in validated.error_messages]
+            for name, value in given.items():
+                findings += _misfits(name, options[name], value)
         return findings
+
+
+def _misfits(name: str, option: dict[str, Any], value: Any) -> list[str]:
+    """Values that a validator would convert; a role gets them as they were written."""
+    kind = option.get("type", "str")
+    wanted = _KINDS.get(kind)
+    if value is None or wanted is None:
+        return []
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        return [f"{name} must be of type {kind}, not {_plain(value)}."]
+    entries = value if wanted is list else [value]
+    return [
+        finding
+        for entry in entries
+        if isinstance(entry, dict)
+        for part, suboption in option.get("options", {}).items()
+        if part in entry
+        for finding in _misfits(f"{name}: {part}", suboption, entry[part])
+    ]
+
+
+def _plain(value: Any) -> str:
+    return next(
+        k
+        for k in ("bool", "int", "float", "str", "list", "dict", "object")
+        if isinstance(value, getattr(builtins, k))
+    )
 
 
 def _inventory_names(variables: dict[str, Any]) -> set[str]:

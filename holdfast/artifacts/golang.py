@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from holdfast import paths
 from holdfast.artifacts.errors import BadManifest, Rejected, Unavailable
 from holdfast.locking import exclusive
-from holdfast.process import CommandFailed, run
+from holdfast.process import WITH_US, CommandFailed, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,6 @@ _LEVELS = {"amd64": {"GOAMD64": "v1"}, "arm64": {"GOARM64": "v8.0"}}
 _REGISTRY_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE")
 _GO_SUM_WORDS = ("checksum mismatch", "SECURITY ERROR")
 # The command must not outlive us: a killed fetch would leave a build running for minutes.
-_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def build(
@@ -54,7 +53,7 @@ def build(
             f"{artifact.name}: building {source.command} with Go {source.toolchain} "
             "(a large one takes minutes)"
         )
-        argv = [*_WITH_US, str(go), "build", "-trimpath", "-mod=readonly", "-buildvcs=false"]
+        argv = [*WITH_US, str(go), "build", "-trimpath", "-mod=readonly", "-buildvcs=false"]
         if source.tags:
             argv += ["-tags", ",".join(source.tags)]
         if source.ldflags:
@@ -101,7 +100,7 @@ def _toolchain(source: Go, *, cache: Cache, report: Report) -> Path:
         try:
             run(
                 [
-                    *_WITH_US,
+                    *WITH_US,
                     *pip,
                     "--target",
                     str(work / "new"),
@@ -158,7 +157,7 @@ def _require_version(go: Path, artifact: Artifact, source: Go, *, env: dict[str,
     """The manifest's version is the one in the wrapper's go.mod (for a command of a dependency)."""
     if source.command.startswith("."):
         return
-    argv = [*_WITH_US, str(go), "list", "-mod=readonly", "-f", "{{.Module.Version}}"]
+    argv = [*WITH_US, str(go), "list", "-mod=readonly", "-f", "{{.Module.Version}}"]
     if source.tags:
         argv += ["-tags", ",".join(source.tags)]
     said = _go([*argv, source.command], source, env=env, timeout=_INSTALL_SECONDS).strip()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.artifacts.errors import Rejected, Unavailable
 from holdfast.locking import exclusive
-from holdfast.process import CommandFailed, run
+from holdfast.process import WITH_US, CommandFailed, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 _SECONDS = 1800
-_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # Maven ends when we do
 
 
 def get(artifact: Artifact, source: Maven, *, target: Path, cache: Cache, report: Report) -> None:
@@ -32,7 +31,7 @@ def get(artifact: Artifact, source: Maven, *, target: Path, cache: Cache, report
         _require_maven(report)
         report.say(f"{artifact.name}: asking Maven for {source.coordinates}")
         repository = cache.folder / "maven"
-        argv = [*_WITH_US, "mvn", "--batch-mode", "--quiet", "--strict-checksums"]
+        argv = [*WITH_US, "mvn", "--batch-mode", "--quiet", "--strict-checksums"]
         argv += [f"-Dmaven.repo.local={repository}", f"{_PLUGIN}:get", "-Dtransitive=false"]
         try:
             run([*argv, f"-Dartifact={source.coordinates}"], cwd=target.parent, timeout=_SECONDS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 import click
@@ -66,6 +68,7 @@ for command in (up, down, destroy, status, ssh, logs, audit, artifacts.group):
 
 def main() -> None:
     """Run the command line; the only place where an error becomes an exit status."""
+    _settle_environment()
     try:
         status = cli(standalone_mode=False)
     except click.ClickException as error:
@@ -86,4 +89,20 @@ def main() -> None:
     except OSError as error:
         console.fail(f"{error}; nothing was left half written. Mend that and run again.")
         status = EXIT_ERROR
+    except Exception:  # noqa: BLE001  (a fault of ours must not look like a broken promise)
+        traceback.print_exc()
+        console.fail("this is a fault of Holdfast; please report it with the lines above.")
+        status = EXIT_ERROR
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _settle_environment() -> None:
+    """What every command and its children need, whatever shell they were started from."""
+    # Ansible wants UTF-8, and a forwarded locale may not exist on this machine.
+    os.environ["LC_ALL"] = "C.UTF-8"
+    # Found even where the clone is writable for others, and instead of the caller's own.
+    os.environ["ANSIBLE_CONFIG"] = str(paths.repository() / "ansible.cfg")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)

@@ -149,7 +149,7 @@ def verify(choice: _Choice, names: tuple[str, ...], arch: str | None, as_json: b
         _print_table(rows, {**_COLUMNS, "state": "state", "from": "source", "MiB": "size"})
     damaged = [row["problem"] for row in rows if row["state"] == "damaged"]
     for problem in damaged:
-        say(escape(problem))
+        say(problem)
     if damaged:
         leave(1)
 
@@ -260,7 +260,7 @@ class _Reporter:
         self._update = update
 
     def say(self, message: str) -> None:
-        say(escape(message))
+        say(message)
         self._update(escape(message))
 
     def progress(self, label: str, done: int, total: int | None) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from holdfast import audit as audits
 from holdfast.audit import reports
 from holdfast.cli.console import say, working
-from holdfast.cli.context import Context, json_option, leave, pass_context
+from holdfast.cli.context import Context, json_option, leave, pass_context, wait_option
 
 
 @click.command()
@@ -28,13 +28,16 @@ from holdfast.cli.context import Context, json_option, leave, pass_context
 )
 @click.option("--list", "listing", is_flag=True, help="Print the controls and leave.")
 @json_option
+@wait_option
 @pass_context
 def audit(
     context: Context,
+    *,
     controls: tuple[str, ...],
     output: Path | None,
-    listing: bool,  # noqa: FBT001  (click's way)
-    as_json: bool,  # noqa: FBT001  (click's way)
+    listing: bool,
+    as_json: bool,
+    wait: float,
 ) -> None:
     """Try every promise on the live installation and print what came of it.
 
@@ -51,7 +54,10 @@ def audit(
         for control in audits.load_catalogue().select(controls).controls.values():
             click.echo(f"{control.id:4} {control.severity:9} {control.title}")
         return
-    with working("auditing the live installation"):
+    with (
+        context.exclusively("audit", wait=wait),
+        working("auditing the live installation"),
+    ):
         result = audits.run(context.inventory, controls=controls)
     for path in reports.write(result, output or context.installation.folder / "audit"):
         say(f"wrote {path}")

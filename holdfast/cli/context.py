@@ -12,7 +12,7 @@ import click
 from holdfast import inventory, paths
 from holdfast.cli.console import say
 from holdfast.local.machine import inspect
-from holdfast.local.podman import Podman, folder
+from holdfast.local.podman import Podman, configured
 from holdfast.local.servers import Servers, Wanted
 from holdfast.locking import exclusive
 
@@ -33,8 +33,18 @@ class Context:
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The inventory as it stands now; `up` reads it again once the hosts have addresses."""
-        return inventory.load(self.inventory_path)
+        """The inventory as it stands now; `up` reads it again once the hosts have addresses.
+
+        Raises BrokenInventory when it is another installation's.
+        """
+        loaded = inventory.load(self.inventory_path)
+        theirs = loaded.variable("installation_name", self.installation.name)
+        if theirs != self.installation.name:
+            raise inventory.BrokenInventory(
+                f"{self.inventory_path} is the inventory of {theirs}, not of "
+                f"{self.installation.name}; run again with --name {theirs}."
+            )
+        return loaded
 
     def wanted_here(self) -> list[Wanted]:
         """The hosts that the inventory wants on this machine: those with a `local_release`."""
@@ -49,15 +59,13 @@ class Context:
                     for name in host.variables.get("local_names", ())
                 ),
             )
-            for host in self.inventory.hosts.values()
+            for host in inventory.load(self.inventory_path, wanted=True).hosts.values()
             if "local_release" in host.variables
         ]
 
     def servers(self, *, prepare: bool = False) -> Servers:
         """The hosts on this machine; starting them must `prepare` the machine first."""
-        machine = (
-            inspect(storage=paths.state_folder()) if prepare or not folder().exists() else None
-        )
+        machine = inspect(storage=paths.state_folder()) if prepare or not configured() else None
         return Servers(self.installation, Podman(machine), say=say)
 
     @contextmanager

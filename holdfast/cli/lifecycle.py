@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from holdfast import audit as audits
-from holdfast import inventory
 from holdfast.audit import reports
 from holdfast.cli import summary
 from holdfast.cli.console import say, working
@@ -45,14 +44,13 @@ def up(context: Context, until: str, wait: float) -> None:
 def _start_servers(context: Context) -> None:
     wanted = context.wanted_here()
     if not wanted:
-        return
+        return  # servers of their own
     context.servers(prepare=True).up(wanted)
     ensure_ca(
         context.installation.folder / "ca",
         name=context.installation.name,
         domain=context.installation.domain,
     )
-    context.inventory = inventory.load(context.inventory_path)
 
 
 def _configure(context: Context) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import os
+import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from holdfast import paths
 from holdfast.errors import Error
-from holdfast.process import run
+from holdfast.process import WITH_US, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,11 +88,15 @@ def ensure_image(
     if podman.succeeds("image", "exists", name) and _age(podman, name) < _MAX_AGE_SECONDS:
         return name
     say(f"making the {release} base image with {len(wanted)} packages (once; about a minute)")
-    paths.cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="image-", dir=paths.cache_folder()) as scratch:
-        archive = Path(scratch) / "image.tar"
+    scratch = paths.cache_folder() / "image"  # one at a time: callers hold the machine's lock
+    if scratch.exists():
+        shutil.rmtree(scratch)
+    scratch.mkdir(parents=True)
+    try:
+        archive = scratch / "image.tar"
         run(
             [
+                *WITH_US,
                 "mmdebstrap",
                 "--quiet",
                 "--mode=root",
@@ -106,10 +110,15 @@ def ensure_image(
                 release,
                 str(archive),
             ],
+            # Not in /tmp, which may be memory, or forbid devices and programs.
+            env={**os.environ, "TMPDIR": str(scratch)},
             timeout=900,
         )
         # podman import tags only a complete image.
         podman("import", "--quiet", str(archive), name, timeout=300)
+        podman("image", "prune", "--force")
+    finally:
+        shutil.rmtree(scratch)
     return name
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from holdfast.errors import Error
 
-_COMMANDS = ("podman", "runc", "mmdebstrap", "ssh", "ssh-keygen", "nft", "iptables")
+_COMMANDS = ("podman", "runc", "mmdebstrap", "ssh", "ssh-keygen", "nft", "iptables", "ip")
 _HELPERS = (Path("/usr/lib/podman/netavark"), Path("/usr/lib/podman/aardvark-dns"))
 _SUPPORTED = {"12": "bookworm", "13": "trixie"}
 _NEEDED_BYTES = 6 * 2**30

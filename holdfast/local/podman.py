@@ -47,6 +47,11 @@ def folder() -> Path:
     return paths.state_folder() / "podman"
 
 
+def configured() -> bool:
+    """Whether a configuration stands; storage.conf is written last."""
+    return (folder() / "storage.conf").exists()
+
+
 class Podman:
     """The podman command under our configuration."""
 

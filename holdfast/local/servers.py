@@ -23,11 +23,11 @@ from holdfast.locking import exclusive
 from holdfast.process import CommandFailed, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from holdfast.installation import Installation
     from holdfast.local.podman import Podman
-    from holdfast.local.record import Record
+    from holdfast.local.record import HostRecord, Record
 
     Say = Callable[[str], None]
 
@@ -84,6 +84,9 @@ class Servers:
         folder = private_folder(self._installation.folder)
         states = self._states()
         missing = [host for host in wanted if host.name not in states]
+        for name in states.keys() - {host.name for host in wanted}:
+            self._say(f"{name}: stopped, because the inventory does not list it any more")
+            self._podman("stop", "--time", "30", self._container(name))
         with exclusive(
             paths.state_folder() / "locks" / "machine.lock",
             purpose=f"holdfast --name {self._installation.name} up",
@@ -138,20 +141,39 @@ class Servers:
             self._podman("volume", "rm", volume)
         if self._podman.succeeds("network", "exists", self._prefix):
             self._podman("network", "rm", self._prefix)
+        # Renamed first: half a folder must not look like an installation.
+        doomed = self._installation.folder.with_name(f".{self._installation.name}.removed")
         if self._installation.folder.exists():
-            shutil.rmtree(self._installation.folder)
+            if doomed.exists():
+                shutil.rmtree(doomed)
+            self._installation.folder.rename(doomed)
+        if doomed.exists():
+            shutil.rmtree(doomed)
 
     def logs(self, name: str) -> str:
-        """What the host's console and journal say."""
-        return self._podman("exec", self._container(name), "journalctl", "--no-pager", "-n", "200")
+        """The newest lines of a host's journal; of one that does not run, from its file system."""
+        self._known(name)
+        container = self._container(name)
+        journal = ["journalctl", "--no-pager", "--lines=200"]
+        if self._states().get(name) == "running":
+            return self._podman("exec", container, *journal)
+        root = self._podman("mount", container).strip()
+        try:
+            return run([*journal, f"--directory={root}/var/log/journal"])
+        finally:
+            self._podman("unmount", container)
 
     def ssh_argv(self, name: str) -> list[str]:
         """The command that logs in to a host as the operator."""
+        address = self._known(name)["addresses"][0]
+        return keys.ssh_argv(self._installation.folder, address)
+
+    def _known(self, name: str) -> HostRecord:
         hosts = self._record()["hosts"]
         if name not in hosts:
             known = ", ".join(hosts) or "none yet: run `holdfast up`"
             raise HostFailed(f"There is no host {name!r}; the hosts are {known}.")
-        return keys.ssh_argv(self._installation.folder, hosts[name]["addresses"][0])
+        return hosts[name]
 
     def _record(self) -> Record:
         return record.load(self._installation.folder)
@@ -169,9 +191,12 @@ class Servers:
             if entry["Names"][0] == self._container(entry["Labels"]["holdfast.host"])
         }
 
-    def _register(self, subnets: Subnets, wanted: Iterable[Wanted]) -> Record:
+    def _register(self, subnets: Subnets, wanted: Sequence[Wanted]) -> Record:
         """Write down who is where; a host keeps its number, so that addresses are stable."""
-        numbers = {name: host["number"] for name, host in self._record()["hosts"].items()}
+        names = {host.name for host in wanted}
+        numbers = {
+            name: host["number"] for name, host in self._record()["hosts"].items() if name in names
+        }
         for host in wanted:
             numbers.setdefault(host.name, max([_FIRST_NUMBER - 1, *numbers.values()]) + 1)
         fresh: Record = {
@@ -221,9 +246,9 @@ class Servers:
             self._podman("start", self._container(name))
         except CommandFailed as error:
             raise HostFailed(
-                f"{name} does not start: {error.output.strip().splitlines()[-1:]}. If its network "
-                "cannot come up, look for a DNS server on every address of this machine "
-                "(`ss -lunp sport = :53`) and bind it to 127.0.0.1."
+                f"{name} does not start: {error.output.strip()}\n"
+                "If that is about port 53 or aardvark, a DNS server holds every address of this "
+                "machine (`ss -lunp sport = :53` names it): bind it to 127.0.0.1 and run again."
             ) from error
 
     def _wait(self, name: str) -> None:

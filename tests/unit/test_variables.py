@@ -60,7 +60,8 @@ def test_the_roles_of_a_host_follow_its_groups(tmp_path: Path) -> None:
     site.write_text(
         "- {hosts: installation, roles: [{role: base}, ssh]}\n"
         "- {hosts: 'egress:web', roles: [{role: proxy}]}\n"
-        "- {hosts: web, roles: [{role: base}, {role: web}]}\n"
+        "- {hosts: web, tasks: [{ansible.builtin.import_role: {name: base}},"
+        " {ansible.builtin.import_role: {name: web}}]}\n"
         "- {hosts: vault}\n"
     )
     assert roles_of(site, ["installation", "web"]) == ["base", "ssh", "proxy", "web"]
