@@ -79,12 +79,12 @@ def _close(hosts: Sequence[str], *, config: Path) -> None:
 
 
 def _block(host: Host, *, sockets: Path) -> str:
+    """Write one host's options. OpenSSH keeps the first value of each, so ours come first."""
     lines = [
         f"Host {host.name}",
         f"HostName {host.address}",
         f"User {host.user}",
         f"Port {host.port}",
-        *_inventory_options(host),
         "IdentitiesOnly yes",
         "BatchMode yes",
         "StrictHostKeyChecking yes",
@@ -98,6 +98,7 @@ def _block(host: Host, *, sockets: Path) -> str:
     ]
     if host.identity_file:
         lines.append(f'IdentityFile "{host.identity_file}"')
+    lines += _inventory_options(host)
     return "\n    ".join(lines) + "\n"
 
 

@@ -1,5 +1,7 @@
 """How the audit reaches hosts."""
 
+import subprocess
+
 import pytest
 
 from holdfast import inventory as inventories
@@ -17,6 +19,22 @@ def test_host_keys_are_always_checked(tmp_path):
     assert "StrictHostKeyChecking yes" in config
     assert "UserKnownHostsFile /k/known_hosts" in config
     assert "ProxyJump gate" in config
+
+
+def test_the_inventory_cannot_turn_off_what_the_audit_insists_on(tmp_path):
+    inventory = _inventory(
+        ansible_ssh_common_args="-o StrictHostKeyChecking=no -o BatchMode=no "
+        "-o HostName=192.0.2.9 -o LocalCommand=x -o UserKnownHostsFile=/k/known_hosts"
+    )
+    config = tmp_path / "config"
+    config.write_text(connections.ssh_config(inventory, sockets=tmp_path))
+    said = subprocess.run(
+        ["ssh", "-F", config, "-G", "h1"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "stricthostkeychecking true" in said
+    assert "batchmode yes" in said
+    assert "hostname h1" in said
+    assert "userknownhostsfile /k/known_hosts" in said
 
 
 def test_ansibles_own_sockets_are_not_used(tmp_path):
