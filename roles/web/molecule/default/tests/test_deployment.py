@@ -112,6 +112,28 @@ def test_right_input_passes(preflight, case):
     assert re.search(rf"^{case} .* failed=0 ", preflight, re.MULTILINE), preflight[-3000:]
 
 
+def test_own_certificates_need_no_authority(tmp_path):
+    """With nothing to make, role certificates looks for nothing and touches nothing."""
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "become": False,
+        "tasks": [{"include_role": {"name": "certificates"}}],
+    }
+    playbook = tmp_path / "play.json"
+    playbook.write_text(json.dumps([play]))
+    done = subprocess.run(
+        [_PLAYBOOK, "-i", "localhost,", "-c", "local", playbook],
+        cwd=_REPOSITORY,
+        env={**_ENV, "ANSIBLE_STRATEGY": "linear"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "changed=0 " in done.stdout
+
+
 def test_what_must_be_denied_and_is_not_fails_the_play(host):
     """The old configuration comes back, and runs."""
     before = host.check_output("sha256sum /etc/nginx/nginx.conf")
