@@ -151,17 +151,47 @@ def scanning(request):
 
 @pytest.fixture(scope="session")
 def scan(scanning):
-    """Every TCP port of every address that answers an outsider: by address, a set of ports."""
+    """What an outsider's scan found: by address, {"open": TCP ports that answer, "seen", "why"}."""
     if isinstance(scanning, NotEvaluated):
         raise scanning
-    found = scanning.result()
-    unseen = [address for address, answer in found.items() if not answer["seen"]]
+    return scanning.result()
+
+
+@pytest.fixture
+def scanned(target, scan):
+    """The host's ports that answer an outsider: by address, of those that can be judged.
+
+    The silence of the others proves nothing, which is told once the check has judged the rest.
+    """
+    yield {a: set(scan[a]["open"]) for a in target.addresses if scan[a]["seen"]}
+    _tell_unseen({a: scan[a]["why"] for a in target.addresses if not scan[a]["seen"]})
+
+
+@pytest.fixture(scope="session")
+def unrouted(installation_hosts, probes, outside):
+    """The addresses of the installation that the outsider has no way to: why, by address."""
+    addresses = [a for host in installation_hosts.values() for a in host.addresses]
+    answers = probes.run(outside, "routes", addresses=addresses)
+    return {address: why for address, why in answers.items() if why}
+
+
+@pytest.fixture
+def in_sight(target, unrouted):
+    """The host's addresses that the outsider has a way to.
+
+    The others are told once the check has judged these.
+    """
+    unseen = {a: unrouted[a] for a in target.addresses if a in unrouted}
+    if len(unseen) == len(target.addresses):
+        _tell_unseen(unseen)
+    yield tuple(a for a in target.addresses if a not in unseen)
+    _tell_unseen(unseen)
+
+
+def _tell_unseen(unseen):
     if unseen:
-        raise NotEvaluated(
-            f"the outsider gets no sign of life from {', '.join(unseen)}, "
-            "so that its silence proves nothing"
-        )
-    return {address: set(answer["open"]) for address, answer in found.items()}
+        reasons = ", ".join(f"{address} ({why})" for address, why in sorted(unseen.items()))
+        raise NotEvaluated(f"nothing was proven from outside at {reasons}")
 
 
 @pytest.fixture(scope="session")
@@ -189,43 +219,49 @@ def served(views):
     return lambda target: read(target.name)
 
 
-@pytest.fixture(scope="session")
-def strict_addresses(wanted):
+@pytest.fixture
+def strict_addresses(wanted, in_sight):
     """The addresses of a web host that must not speak old TLS: all but the declared one."""
 
     def addresses(target):
         legacy = wanted(target, "web", "web_legacy_tls_address")
-        return tuple(address for address in target.addresses if address != legacy)
+        return tuple(address for address in in_sight if address != legacy)
 
     return addresses
 
 
+@pytest.fixture
+def answers(in_sight, asked):
+    """Every answer that the names of a web host give to an outsider: answers(target)."""
+    return lambda target: asked(target.name, in_sight)
+
+
 @pytest.fixture(scope="session")
-def answers(inventory, probes, outside, served):
-    """Every answer that the names of a web host give to an outsider: answers(target).
+def asked(inventory, probes, outside, served):
+    """The requests behind `answers`, sent once: asked(name of the host, addresses).
 
     A list of (label, secured, answer): each name, each address, each location and each way to an
     error page, over TLS and in clear.
     """
 
     @cache
-    def ask(name):
+    def ask(name, addresses):
         target = inventory.hosts[name]
-        asked = [
+        requests = [
             (f"{label} of {site} at {address}", request)
-            for address in target.addresses
+            for address in addresses
             for server in served(target)
             for site in server.names
             if site != "_"
             for label, request in _requests(server, site, address)
         ]
-        replies = probes.run(outside, "http", requests=[request for _, request in asked])
+        replies = probes.run(outside, "http", requests=[request for _, request in requests])
         return [
             (label, request["tls"], reply)
-            for (label, request), reply in zip(asked, replies, strict=True)
+            for (label, request), reply in zip(requests, replies, strict=True)
         ]
 
-    return lambda target: ask(target.name)
+    return ask
 
 
 def _requests(server, name, address):

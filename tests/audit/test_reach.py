@@ -6,12 +6,19 @@ import re
 import pytest
 
 from holdfast import flows as planning
+from holdfast.audit.outcomes import NotEvaluated
 
 _CONNECT_SECONDS = 1.0
 # Sockets that listen for nobody: (protocol, program). squid asks name servers from one.
 _ASKING = {("udp", "squid")}
 # Ports that somebody would use to carry data off, or that a service often stands on.
 _LURES = (22, 25, 53, 80, 123, 443, 3128, 5432, 8080, 8200, 9200)
+# What accounts try to send out; an echo request has no port.
+_PACKETS = (
+    *(("tcp", port) for port in _LURES),
+    *(("udp", port) for port in (53, 123, 443, 51820)),
+    ("icmp", 0),
+)
 _NOWHERE = ("192.0.2.1", "2001:db8::1")  # RFC 5737, RFC 3849: nobody is there
 _METADATA = ("169.254.169.254", "fd00:ec2::254")
 
@@ -30,7 +37,7 @@ def spoken(probes, outside, scan, domain):
     ports = [
         {"address": address, "port": port, "name": f"api.{domain}"}
         for address, found in scan.items()
-        for port in sorted(found)
+        for port in found["open"]
     ]
     answers = probes.run(outside, "speaks", ports=ports)
     return {
@@ -52,9 +59,11 @@ def matrix(each, probes, plan, listening, installation_hosts):
         if protocol == "tcp" and not _loopback(address)
     }
 
-    def allowed(source, target, address, port, user):
-        outbound = planning.host_plan(source, flows=flows, installation=installation).outbound
-        inbound = planning.host_plan(target, flows=flows, installation=installation).inbound
+    def allowed(outbound, source, entry):
+        address, port, user = entry["address"], entry["port"], entry["user"]
+        inbound = planning.host_plan(
+            entry["target"], flows=flows, installation=installation
+        ).inbound
         return any(
             rule.covers(address, "tcp", port) and rule.user in (None, user) for rule in outbound
         ) and any(
@@ -65,29 +74,35 @@ def matrix(each, probes, plan, listening, installation_hosts):
         )
 
     def work(view, source):
+        outbound = planning.host_plan(source, flows=flows, installation=installation).outbound
         tries = [
-            {"user": "root", "address": address, "port": port, "target": target}
+            {"user": user, "address": address, "port": port, "protocol": "tcp", "target": target}
             for target, host in installation_hosts.items()
             if target != source
             for address in host.addresses
-            for port in sorted(ports)
+            for user, port in sorted(
+                {("root", port) for port in ports}
+                | {
+                    (rule.user, port)
+                    for rule in outbound
+                    for port in rule.ports
+                    if rule.user and rule.covers(address, "tcp", port)
+                }
+            )
         ]
         came = probes.run(view, "reach", tries=tries, seconds=_CONNECT_SECONDS)
-        return [
-            (t, c, allowed(source, t["target"], t["address"], t["port"], t["user"]))
-            for t, c in zip(tries, came, strict=True)
-        ]
+        return [(t, c, allowed(outbound, source, t)) for t, c in zip(tries, came, strict=True)]
 
     return each(installation_hosts, work)
 
 
 @pytest.mark.control("T1", kind="behavioural")
-def test_every_port_that_answers_an_outsider_is_encrypted(target, scan, spoken):
+def test_every_port_that_answers_an_outsider_is_encrypted(scanned, spoken):
     """Each port speaks TLS, or redirects to it and does nothing else, or is ssh"""
     expected = {22: "ssh", 80: "redirect"}
     problems = []
-    for address in target.addresses:
-        for port in sorted(scan[address]):
+    for address, ports in scanned.items():
+        for port in sorted(ports):
             answer = spoken[address, port]
             if answer["speaks"] != expected.get(port, "tls"):
                 problems.append(
@@ -98,11 +113,11 @@ def test_every_port_that_answers_an_outsider_is_encrypted(target, scan, spoken):
 
 
 @pytest.mark.control("T1", kind="behavioural", on="web")
-def test_the_names_are_served_encrypted(target, spoken):
+def test_the_names_are_served_encrypted(scanned, spoken):
     """The web hosts speak TLS on port 443 and redirect on port 80, on each of their addresses"""
     problems = [
         f"{address} port {port}: {spoken.get((address, port), 'no answer')}"
-        for address in target.addresses
+        for address in scanned
         for port, speaks in ((443, "tls"), (80, "redirect"))
         if spoken.get((address, port), {}).get("speaks") != speaks
     ]
@@ -142,11 +157,11 @@ def test_every_hop_inside_is_encrypted(target, hops, wanted):
 
 
 @pytest.mark.control("H2", kind="behavioural")
-def test_an_outsider_reaches_exactly_what_is_planned(target, scan, plan, outsider):
+def test_an_outsider_reaches_exactly_what_is_planned(target, scanned, plan, outsider):
     """Of all 65,535 TCP ports of each address, exactly the planned ones answer an outsider"""
     flows, installation = plan
     problems = []
-    for address in target.addresses:
+    for address, found in scanned.items():
         version = ipaddress.ip_address(address).version
         planned = {
             port
@@ -157,8 +172,8 @@ def test_an_outsider_reaches_exactly_what_is_planned(target, scan, plan, outside
             )
             if protocol == "tcp"
         }
-        problems += [f"{address}: port {port} answers" for port in sorted(scan[address] - planned)]
-        problems += [f"{address}: port {port} is shut" for port in sorted(planned - scan[address])]
+        problems += [f"{address}: port {port} answers" for port in sorted(found - planned)]
+        problems += [f"{address}: port {port} is shut" for port in sorted(planned - found)]
     assert not problems, _lines(problems)
 
 
@@ -172,12 +187,20 @@ def test_hosts_reach_exactly_what_is_planned(target, matrix):
         if entry["target"] == target.name
     ]
     problems = [
-        f"{source} to {entry['address']} port {entry['port']} is {came}, "
+        f"{source} ({entry['user']}) to {entry['address']} port {entry['port']} is {came}, "
         f"{'planned' if expected else 'not planned'}"
         for source, entry, came, expected in tries
-        if (came in {"open", "refused"}) is not expected or came.startswith("error")
+        if came != "no account"
+        and ((came in {"open", "refused"}) is not expected or came.startswith("error"))
     ]
     assert not problems, _lines(problems)
+    untried = {
+        f"port {entry['port']} from {source}, which has no account {entry['user']}"
+        for source, entry, came, expected in tries
+        if expected and came == "no account"
+    }
+    if untried:
+        raise NotEvaluated(f"planned, and tried by nobody: {'; '.join(sorted(untried))}")
 
 
 @pytest.mark.control("H2", kind="effective")
@@ -220,14 +243,18 @@ def test_what_is_not_allowed_is_dropped(host):
 @pytest.fixture(scope="session")
 def leaving(each, probes, installation_hosts):
     """What each host's own firewall does with packets that accounts send: by host, tries."""
-    users = ("root", "nobody", "_apt")
+    users = {
+        **dict.fromkeys(("root", "nobody", "_apt"), (*_NOWHERE, *_METADATA)),
+        # squid may send anywhere else.
+        "proxy": _METADATA,
+    }
 
     def work(view, _):
         tries = [
-            {"user": user, "address": address, "port": port}
-            for user in users
-            for address in (*_NOWHERE, *_METADATA)
-            for port in _LURES
+            {"user": user, "address": address, "port": port, "protocol": protocol}
+            for user, addresses in users.items()
+            for address in addresses
+            for protocol, port in _PACKETS
         ]
         return list(zip(tries, probes.run(view, "reach", tries=tries, seconds=0), strict=True))
 
@@ -235,10 +262,13 @@ def leaving(each, probes, installation_hosts):
 
 
 def _may_leave(entry, *, target, wanted):
-    """Whether the inventory lets this account send to this address and port."""
+    """Whether the inventory lets this account send this packet there."""
+    if entry["address"] in _METADATA:
+        return False
     rules = planning.parse_outbound(target.variables.get("firewall_outbound", []))
     if any(
-        rule.covers(entry["address"], "tcp", entry["port"]) and rule.user in (None, entry["user"])
+        rule.covers(entry["address"], entry["protocol"], entry["port"])
+        and rule.user in (None, entry["user"])
         for rule in rules
     ):
         return True
@@ -252,10 +282,8 @@ def _may_leave(entry, *, target, wanted):
             }
         ]
     )[0]
-    return (
-        entry["user"] == "_apt"
-        and entry["address"] not in _METADATA
-        and packages.covers(entry["address"], "tcp", entry["port"])
+    return entry["user"] == "_apt" and packages.covers(
+        entry["address"], entry["protocol"], entry["port"]
     )
 
 
@@ -265,12 +293,15 @@ def test_accounts_send_exactly_where_they_may(target, leaving, wanted):
     problems = []
     for entry, came in leaving[target.name]:
         expected = "sent" if _may_leave(entry, target=target, wanted=wanted) else "kept"
-        if came not in {expected, "no route"}:
+        if came not in {expected, "no route", "no account"}:
             problems.append(
-                f"{entry['user']} to {entry['address']} port {entry['port']}: {came}, "
-                f"and {expected} was wanted"
+                f"{entry['user']} to {entry['address']}, {entry['protocol']} port "
+                f"{entry['port']}: {came}, and {expected} was wanted"
             )
-    assert any(came == "kept" for _, came in leaving[target.name]), "nothing was ever kept back"
+    for kind in ("tcp", "udp", "icmp"):
+        assert any(
+            came == "kept" and entry["protocol"] == kind for entry, came in leaving[target.name]
+        ), f"no {kind} was ever kept back"
     assert not problems, _lines(problems)
 
 
@@ -278,7 +309,7 @@ def test_accounts_send_exactly_where_they_may(target, leaving, wanted):
 def test_a_listening_outsider_is_not_reached(host, probes, outsider):
     """root and nobody do not even send to a port of the outsider that does listen"""
     tries = [
-        {"user": user, "address": address, "port": 22}
+        {"user": user, "address": address, "port": 22, "protocol": "tcp"}
         for user in ("root", "nobody")
         for address in outsider.addresses
     ]

@@ -59,6 +59,12 @@ def handshake(outside, domain):
 
 
 @pytest.fixture(scope="session")
+def offer(probes, outside):
+    """Offer single protocol versions from outside: offer(offers) -> the answers."""
+    return lambda offers: probes.run(outside, "hello", offers=offers)
+
+
+@pytest.fixture(scope="session")
 def old_tls_spoken(outside):
     """Prove that OpenSSL's client out there can speak the old versions, against itself."""
     said = outside.run(
@@ -105,7 +111,7 @@ def _alert(said):
 
 
 @pytest.mark.control("T2", kind="behavioural", on="web")
-def test_old_versions_get_an_alert(target, probes, outside, domain, wanted):
+def test_old_versions_get_an_alert(target, in_sight, offer, domain, wanted):
     """SSLv3, TLS 1.0 and TLS 1.1 are refused by an alert, and the same hello with TLS 1.2 is not"""
     # What the inventory allows on the one address for old phones is shown as a weakening.
     loosened = {
@@ -114,18 +120,18 @@ def test_old_versions_get_an_alert(target, probes, outside, domain, wanted):
     }
     offers = [
         {"address": address, "port": 443, "name": f"api.{domain}", "version": version}
-        for address in target.addresses
+        for address in in_sight
         for version in (*_REFUSALS, "TLSv1.2")
         if (address, version) not in loosened
     ]
     assert offers, "no address of the host was tried"
     problems = []
-    for offer, answer in zip(offers, probes.run(outside, "hello", offers=offers), strict=True):
-        place = f"{offer['version']} at {offer['address']}"
-        if offer["version"] == "TLSv1.2":
+    for tried, answer in zip(offers, offer(offers), strict=True):
+        place = f"{tried['version']} at {tried['address']}"
+        if tried["version"] == "TLSv1.2":
             if answer.get("server_hello") != "0x0303":
                 problems.append(f"{place}: the probe's own hello is not understood: {answer}")
-        elif answer.get("alert", [0, 0])[1] not in _REFUSALS[offer["version"]]:
+        elif answer.get("alert", [0, 0])[1] not in _REFUSALS[tried["version"]]:
             problems.append(f"{place}: no alert about the version but {answer}")
     assert not problems, "\n".join(problems)
 
@@ -147,10 +153,10 @@ def test_a_client_that_speaks_old_tls_is_refused(
 
 
 @pytest.mark.control("T2", kind="behavioural", on="web")
-def test_new_versions_are_spoken_in_order(target, handshake):
+def test_new_versions_are_spoken_in_order(in_sight, handshake):
     """TLS 1.3 is taken when it is offered, TLS 1.2 when it is the best a client has"""
     problems = []
-    for address in target.addresses:
+    for address in in_sight:
         for options, expected in (("", "TLSv1.3"), ("-tls1_2", "TLSv1.2")):
             said = handshake(address, options)
             if _agreed(said) != expected:
@@ -159,12 +165,12 @@ def test_new_versions_are_spoken_in_order(target, handshake):
 
 
 @pytest.mark.control("T2", kind="behavioural", on="web")
-def test_the_hybrid_key_exchange_comes_first(target, host, handshake):
+def test_the_hybrid_key_exchange_comes_first(in_sight, host, handshake):
     """X25519MLKEM768 is agreed on although the client names a classical group first"""
     if host.system_info.codename == "bookworm":
         raise NotApplicable("Debian 12's OpenSSL has no X25519MLKEM768")
     problems = []
-    for address in target.addresses:
+    for address in in_sight:
         said = handshake(address, f"-tls1_3 -groups X25519:{_HYBRID}")
         agreed = re.search(r"^Negotiated TLS1\.3 group: (\S+)", said, re.MULTILINE)
         if not agreed or agreed[1] != _HYBRID:
@@ -185,13 +191,13 @@ def test_weak_suites_of_tls_1_2_are_refused(target, strict_addresses, handshake)
 
 
 @pytest.mark.control("S3", kind="behavioural", on="web")
-def test_its_own_authority_vouches_for_each_name(target, handshake, outside, own_root, domain):
+def test_its_own_authority_vouches_for_each_name(in_sight, handshake, outside, own_root, domain):
     """Each name's certificate chains to the installation's own root, and to nothing else"""
     path = outside.check_output("mktemp")
     outside.run_expect([0], f"cat > {path} <<'END-OF-ROOT'\n{own_root}\nEND-OF-ROOT")
     problems = []
     try:
-        for address in target.addresses:
+        for address in in_sight:
             for label in _NAMES:
                 name = f"{label}.{domain}"
                 said = handshake(
@@ -218,11 +224,11 @@ def test_it_serves_its_own_names_only(target, served, domain):
 
 
 @pytest.mark.control("H7", kind="behavioural", on="web")
-def test_unknown_names_are_refused(target, handshake, domain):
+def test_unknown_names_are_refused(in_sight, handshake, domain):
     """An unknown name, and no name at all, end in an alert before anything is served"""
     unknown = shlex.quote(f"unknown.{domain}")
     problems = []
-    for address in target.addresses:
+    for address in in_sight:
         for options in (f"-servername {unknown}", "-noservername"):
             said = handshake(address, options)
             if _agreed(said) or _alert(said) is None:
@@ -231,10 +237,10 @@ def test_unknown_names_are_refused(target, handshake, domain):
 
 
 @pytest.mark.control("H7", kind="behavioural", on="web")
-def test_sessions_are_not_resumed(target, outside, domain):
+def test_sessions_are_not_resumed(in_sight, outside, domain):
     """A session that is offered again is not resumed: checks of certificates would be skipped"""
     problems = []
-    for address in target.addresses:
+    for address in in_sight:
         for flag in ("-tls1_2", "-tls1_3"):
             place = f"[{address}]:443" if ":" in address else f"{address}:443"
             said = outside.check_output(_RESUME, place, f"api.{domain}", flag)

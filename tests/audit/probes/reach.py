@@ -1,13 +1,15 @@
-"""Tries to open TCP connections as several accounts: does the host let them leave, do they arrive?
+"""Tries to send packets as several accounts: does the host let them leave, do they arrive?
 
 A packet that the host's own output rules drop or reject comes back to its sender as EPERM, the
 kernel's answer to that verdict, whoever would have answered. So an opening is first sent bare: for
 that nobody needs to listen. Only then a connection is tried.
 
-stdin of python3, as root; argument: JSON {"tries": [{"user", "address", "port"}], "seconds": how
-long to wait for an answer; 0 tries no connection}. Prints a JSON list in the same order:
-"kept" (the host's own rules), "no route", "sent" (where no connection was tried), "open",
+stdin of python3, as root; argument: JSON {"tries": [{"user", "address", "port", "protocol": "tcp",
+"udp" or "icmp" (an echo request; its port means nothing)}], "seconds": how long to wait for an
+answer; 0 tries no connection; only tcp knows one}. Prints a JSON list in the same order: "no
+account", "kept" (the host's own rules), "no route", "sent" (where no connection was tried), "open",
 "refused" (it arrived; a reset came back), "silent" (nothing came back), or "error: why".
+Headers: RFC 9293 3.1, RFC 768, RFC 792, RFC 4443.
 """
 
 import ctypes
@@ -48,9 +50,15 @@ def as_account(user, kind, protocol, version):
     return made
 
 
+def number(protocol, version):
+    if protocol == "icmp":
+        return socket.IPPROTO_ICMP if version == socket.AF_INET else socket.IPPROTO_ICMPV6
+    return {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}[protocol]
+
+
 @functools.cache
-def bare(user, version):
-    return as_account(user, socket.SOCK_RAW, socket.IPPROTO_TCP, version)
+def bare(user, version, protocol):
+    return as_account(user, socket.SOCK_RAW, number(protocol, version), version)
 
 
 @functools.cache
@@ -67,24 +75,34 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def opening(address, port):
-    """Build a TCP header that asks for a connection (RFC 9293, section 3.1)."""
+def opening(protocol, address, port):
+    """Build a TCP header that asks for a connection, an empty UDP packet, or an echo request."""
     version = family(address)
-    fields = [40000, port, int.from_bytes(os.urandom(4), "big"), 0, 5 << 12 | SYN, 1024]
-    header = struct.pack("!HHIIHHHH", *fields, 0, 0)
-    ends = socket.inet_pton(version, source(address)) + socket.inet_pton(version, address)
-    if version == socket.AF_INET:
-        ends += struct.pack("!HH", 6, len(header))
+    if protocol == "tcp":
+        fields = [40000, port, int.from_bytes(os.urandom(4), "big"), 0, 5 << 12 | SYN, 1024]
+        layout, fields = "!HHIIHHHH", [*fields, 0, 0]
+        place = 6
+    elif protocol == "udp":
+        layout, fields, place = "!HHHH", [40000, port, 8, 0], 3
     else:
-        ends += struct.pack("!II", len(header), 6)
-    return struct.pack("!HHIIHHHH", *fields, checksum(ends + header), 0)
+        kind = 8 if version == socket.AF_INET else 128
+        layout, fields, place = "!BBHHH", [kind, 0, 0, 40000, 1], 2
+    ends = b""
+    if protocol != "icmp":  # IPv6's checksum of an echo request is the kernel's to compute
+        length = struct.calcsize(layout)
+        ends = socket.inet_pton(version, source(address)) + socket.inet_pton(version, address)
+        ends += struct.pack("!II", length, number(protocol, version))
+    fields[place] = checksum(ends + struct.pack(layout, *fields))
+    return struct.pack(layout, *fields)
 
 
 def leaves(entry):
     address = entry["address"]
     try:
-        packet = opening(address, entry["port"])
-        bare(entry["user"], family(address)).sendto(packet, (address, 0))
+        packet = opening(entry["protocol"], address, entry["port"])
+        bare(entry["user"], family(address), entry["protocol"]).sendto(packet, (address, 0))
+    except KeyError:
+        return "no account"
     except PermissionError:
         return "kept"
     except OSError as error:
@@ -106,7 +124,7 @@ def main():
     answers = [leaves(entry) for entry in tries]
     waiting = selectors.DefaultSelector()
     for index, entry in enumerate(tries if question["seconds"] else ()):
-        if answers[index] != "sent":
+        if answers[index] != "sent" or entry["protocol"] != "tcp":
             continue
         answers[index] = "silent"
         connection = as_account(entry["user"], socket.SOCK_STREAM, 0, family(entry["address"]))

@@ -2,12 +2,14 @@
 
 What has answered is not asked again in the next pass; a second pass is for networks that lose
 packets. An address counts as seen if it answers an echo request or any opening: the silence of an
-address that is not seen proves nothing.
+address that is not seen proves nothing. One that this host cannot send to is told with the reason.
 
 stdin of python3, as root; argument: JSON {"addresses": [], "rate": packets a second, "passes"}.
-Prints JSON {address: {"open": [ports], "seen": bool}}. Headers: RFC 9293 3.1, RFC 792, RFC 4443.
+Prints JSON {address: {"open": [ports], "seen": bool, "why": not seen, or ""}}.
+Headers: RFC 9293 3.1, RFC 792, RFC 4443.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -113,7 +115,8 @@ class Family:
         found = set()
         with socket.socket(self.family, socket.SOCK_RAW, protocol) as echo:
             for address in addresses:
-                echo.sendto(body, (address, 0))
+                with contextlib.suppress(OSError):  # no answer says as much
+                    echo.sendto(body, (address, 0))
             deadline = time.monotonic() + seconds
             while found < set(addresses) and time.monotonic() < deadline:
                 if select.select([echo], [], [], 0.1)[0]:
@@ -125,10 +128,17 @@ class Family:
 
 
 def scan(addresses, rate, passes):
-    families = {}
+    families, unsendable = {}, {}
     for address in addresses:
         version = 6 if ":" in address else 4
-        families.setdefault(version, (Family(version), []))[1].append(address)
+        try:
+            if version not in families:
+                families[version] = (Family(version), [])
+            families[version][0].source(address)
+        except OSError as error:
+            unsendable[address] = f"it cannot send there: {error.strerror or error}"
+        else:
+            families[version][1].append(address)
     found = {address: set() for address in addresses}
     done = threading.Event()
 
@@ -144,26 +154,40 @@ def scan(addresses, rate, passes):
     listener.start()
     seen = {a for family, its in families.values() for a in family.echoes(its, 1.0)}
     for _ in range(passes):
-        send_all(families.values(), found, rate)
+        send_all(families.values(), found, rate, unsendable)
         time.sleep(SETTLE_SECONDS)
     done.set()
     listener.join()
     return {
-        address: {"open": sorted(ports), "seen": address in seen or bool(ports)}
+        address: {
+            "open": sorted(ports),
+            "seen": address not in unsendable and (address in seen or bool(ports)),
+            "why": unsendable.get(address)
+            or ("" if address in seen or ports else "it gets no sign of life"),
+        }
         for address, ports in found.items()
     }
 
 
-def send_all(families, found, rate):
+def send_all(families, found, rate, unsendable):
     begun, sent = time.monotonic(), 0
     for family, addresses in families:
-        ways = [(address, (address, 0), family.openings(address)) for address in addresses]
+        ways = [
+            (address, (address, 0), family.openings(address))
+            for address in addresses
+            if address not in unsendable
+        ]
         for first in range(0, PORTS, CHUNK):
             for address, place, to in ways:
+                if address in unsendable:
+                    continue
                 answered = found[address]
-                for port in range(max(first, 1), first + CHUNK):
-                    if port not in answered:
-                        family.sender.sendto(to(port), place)
+                try:
+                    for port in range(max(first, 1), first + CHUNK):
+                        if port not in answered:
+                            family.sender.sendto(to(port), place)
+                except OSError as error:
+                    unsendable[address] = f"it cannot send there: {error.strerror or error}"
                 sent += CHUNK
                 ahead = sent / rate - (time.monotonic() - begun)
                 if ahead > 0:

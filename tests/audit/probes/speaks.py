@@ -1,19 +1,24 @@
 """Says what an open port speaks: ssh, tls, a redirect to https, or something in clear.
 
-stdin of python3; argument: JSON {"ports": [{"address", "port", "name"}]}. Prints a JSON list in
-the same order: {"speaks": "ssh" | "tls" | "redirect" | "tunnel" | "silent" | "clear", "detail"}.
+stdin of python3; argument: JSON {"ports": [{"address", "port", "name", and perhaps "user": whose
+connections these are, which takes root}]}. Prints a JSON list in the same order:
+{"speaks": "ssh" | "tls" | "redirect" | "tunnel" | "silent" | "clear" | "nothing", "detail"}.
 `redirect` means that every path and method tried, with the name and without, was answered with a
 redirect to https or by closing the connection. `tunnel` is a proxy that refuses everything else,
 pages of others and tunnels to their clear port included. `silent` has said nothing to anything.
 """
 
 import contextlib
+import ctypes
 import json
+import os
+import pwd
 import socket
 import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+LIBC = ctypes.CDLL(None)
 TIMEOUT = 4
 BANNER_SECONDS = 0.7
 ALERTS = ("TLSV1", "SSLV3_ALERT")  # as OpenSSL names what a server alerts
@@ -111,6 +116,8 @@ def in_clear(address, port, name):
 
 
 def tried(entry):
+    # Of this thread only; sockets are stamped with it (`meta skuid`).
+    LIBC.setfsuid(pwd.getpwnam(entry["user"]).pw_uid if "user" in entry else os.geteuid())
     try:
         return classify(entry)
     except OSError as error:

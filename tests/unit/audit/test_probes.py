@@ -154,3 +154,10 @@ def test_a_weak_algorithm_is_read_from_an_ssh_server(server):
     assert answer["encryption_algorithms"] == ["3des-cbc", "aes256-ctr"]
     assert answer["mac_algorithms"] == ["hmac-md5", "hmac-sha1"]
     assert answer["compression_algorithms"] == ["none", "zlib"]
+
+
+def test_an_address_without_a_way_to_it_is_told():
+    # A broadcast is refused to whoever did not ask for it.
+    said = _probe("routes", {"addresses": ["127.0.0.1", "255.255.255.255"]})
+    assert said["127.0.0.1"] == ""
+    assert said["255.255.255.255"]
