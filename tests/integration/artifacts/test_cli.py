@@ -152,7 +152,7 @@ def test_two_fetches_at_once_download_once(
     assert workshop.publisher.asked.count("/tool.bin") == 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_fetch_ended_half_way_leaves_nothing_that_looks_finished(
     workshop: Workshop, holdfast: Callable[..., subprocess.Popen[str]], how: signal.Signals
 ) -> None:
@@ -167,7 +167,7 @@ def test_a_fetch_ended_half_way_leaves_nothing_that_looks_finished(
     assert status == (-9 if how is signal.SIGKILL else 130)
     finished_ones = [p for p in workshop.entries() if ".work" not in p.parts]
     assert finished_ones == []
-    if how is signal.SIGINT:
+    if how is signal.SIGTERM:
         assert workshop.entries() == [], "who can still clean up, does"
 
     status, out, _ = finished(holdfast("fetch"))
