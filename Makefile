@@ -7,7 +7,7 @@ ROLES = $(patsubst roles/%/molecule,%,$(wildcard roles/*/molecule))
 HOLDFAST = .venv/bin/holdfast --name $(NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up down destroy audit test test-unit test-live test-roles lint format bench lock
+.PHONY: help setup setup-dev up down destroy audit test test-unit test-live test-roles lint format bench lock advisories
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,3 +63,6 @@ bench: setup-dev ## measure; results go to docs/benchmarks.md
 
 lock: ## resolve the lock files again (needs uv)
 	@requirements/lock.sh
+
+advisories: setup-dev ## known weaknesses of the locked Python packages (asks the index's advisories)
+	@.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.txt
