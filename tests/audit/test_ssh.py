@@ -1,10 +1,11 @@
 """H1: the operators' way in."""
 
+import ipaddress
 import re
 
 import pytest
 
-# What sshd answers to `sshd -T`, for root and for a stranger, wherever they come from.
+# What sshd answers to `sshd -T`, for root, a stranger and the operator, wherever they come from.
 _EFFECTIVE = {
     "permitrootlogin": "no",
     "passwordauthentication": "no",
@@ -18,6 +19,16 @@ _EFFECTIVE = {
     "allowagentforwarding": "no",
     "permittunnel": "no",
     "permituserenvironment": "no",
+    "permituserrc": "no",
+    "allowstreamlocalforwarding": "no",
+    "gssapiauthentication": "no",
+    "kerberosauthentication": "no",
+    # No keys but those of the file that H4 reads, and nobody's word instead of a key.
+    "authorizedkeysfile": ".ssh/authorized_keys",
+    "authorizedkeyscommand": "none",
+    "authorizedprincipalsfile": "none",
+    "authorizedprincipalscommand": "none",
+    "trustedusercakeys": "none",
     "strictmodes": "yes",
 }
 _STRONG = {
@@ -42,8 +53,25 @@ _STRONG = {
 }
 
 
-def _effective(host, user):
-    said = host.check_output("sshd -T -C user=%s,host=x,addr=192.0.2.1", user)
+_STRANGER = "192.0.2.1"  # RFC 5737
+
+
+@pytest.fixture
+def networks(target, inventory):
+    """The networks that operators log in from."""
+    return target.variables.get(
+        "ssh_addresses", inventory.variable("installation_operator_addresses", [])
+    )
+
+
+def _somebody(network):
+    """Return an address of a network."""
+    parsed = ipaddress.ip_network(network)
+    return str(parsed[min(1, parsed.num_addresses - 1)])
+
+
+def _effective(host, user, address=_STRANGER):
+    said = host.check_output("sshd -T -C user=%s,host=x,addr=%s", user, address)
     values = {}
     for line in said.splitlines():
         key, _, value = line.partition(" ")
@@ -52,12 +80,13 @@ def _effective(host, user):
 
 
 @pytest.mark.control("H1", kind="effective")
-def test_sshd_takes_keys_only(target, host):
+def test_sshd_takes_keys_only(target, host, networks):
     """sshd's own account of its configuration: keys only, no root, nothing forwarded"""
     problems = [
-        f"{key} is {values.get(key)} for {user}, not {expected}"
+        f"{key} is {values.get(key)} for {user} from {address}, not {expected}"
         for user in ("root", "nobody", target.user)
-        for values in (_effective(host, user),)
+        for address in (_STRANGER, *map(_somebody, networks))
+        for values in (_effective(host, user, address),)
         for key, expected in _EFFECTIVE.items()
         if values.get(key) != [expected]
     ]
@@ -65,12 +94,9 @@ def test_sshd_takes_keys_only(target, host):
 
 
 @pytest.mark.control("H1", kind="effective")
-def test_listed_users_from_listed_networks_only(target, host, inventory):
+def test_listed_users_from_listed_networks_only(target, host, networks):
     """The accounts and networks that may log in are exactly those of the inventory"""
     users = target.variables.get("ssh_users", [target.user])
-    networks = target.variables.get(
-        "ssh_addresses", inventory.variable("installation_operator_addresses", [])
-    )
     expected = {f"{user}@{network}" for user in users for network in networks}
     allowed = {
         word
@@ -81,6 +107,16 @@ def test_listed_users_from_listed_networks_only(target, host, inventory):
         f"allowed beyond the inventory: {sorted(allowed - expected)}; "
         f"missing: {sorted(expected - allowed)}"
     )
+
+
+@pytest.mark.control("H1", kind="effective")
+def test_nobody_is_excepted(host):
+    """The configuration has no block that holds for some people or places only"""
+    said = host.run(
+        "grep -nEi '^[[:space:]]*\"?(match|include)[\"[:space:]=]' /etc/ssh/sshd_config"
+    )
+    assert said.rc in {0, 1}, said.stderr
+    assert not said.stdout, f"/etc/ssh/sshd_config: {said.stdout.strip()}"
 
 
 @pytest.fixture(scope="session")

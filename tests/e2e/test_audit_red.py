@@ -109,6 +109,32 @@ cp /home/ops/.ssh/authorized_keys /root/.ssh/authorized_keys
 systemctl reload ssh
 sleep 1
 """
+# Other ways to a login than the keys that are listed, and one that only some are given.
+_SIDE_DOORS = """
+cp -a /etc/ssh/sshd_config /root/sshd.red
+ssh-keygen -q -t ed25519 -N '' -f /root/ca.red
+printf '%s\\n' 'AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/keys.red/%u' \
+    'TrustedUserCAKeys /root/ca.red.pub' 'AuthorizedPrincipalsFile /etc/ssh/principals.red' \
+    'AuthorizedKeysCommand /bin/true' 'AuthorizedKeysCommandUser nobody' |
+    cat - /root/sshd.red > /etc/ssh/sshd_config
+sshd -t
+systemctl reload ssh
+sleep 1
+"""
+_SIDE_DOORS_BACK = """
+mv /root/sshd.red /etc/ssh/sshd_config
+rm -f /root/ca.red /root/ca.red.pub
+systemctl reload ssh
+"""
+_EXCEPTION = """
+cp -a /etc/ssh/sshd_config /root/sshd.red
+network=$(sshd -T | sed -n 's/^allowusers [^@]*@//p' | tail -1)
+printf '%s\\n' "Match Address $network" 'AllowTcpForwarding yes' >> /etc/ssh/sshd_config
+sshd -t
+systemctl reload ssh
+sleep 1
+"""
+
 _OPEN_SSH_BACK = """
 mv /root/sshd.red /etc/ssh/sshd_config
 rm -f /root/.ssh/authorized_keys
@@ -231,6 +257,18 @@ _BREAKS = (
         ),
         {"app": _OPEN_SSH},
         {"app": _OPEN_SSH_BACK},
+    ),
+    Break(
+        "H1",
+        ("test_sshd_takes_keys_only",),
+        {"app": _SIDE_DOORS},
+        {"app": _SIDE_DOORS_BACK},
+    ),
+    Break(
+        "H1",
+        ("test_sshd_takes_keys_only", "test_nobody_is_excepted"),
+        {"app": _EXCEPTION},
+        {"app": _SIDE_DOORS_BACK},
     ),
     Break(
         "H2",
