@@ -54,7 +54,8 @@ class Edge:
                 stream.sendall(request)
             received = b""
             with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
-                while piece := stream.recv(65536):
+                # nginx lingers before it closes; the whole answer is not worth waiting longer for.
+                while not whole(received) and (piece := stream.recv(65536)):
                     received += piece
         return parse(received, head=request.startswith(b"HEAD")) if received else None
 
@@ -68,6 +69,13 @@ class Edge:
         if where.get("tls", True):
             where.setdefault("sni", name)
         return self.send(request, **where)
+
+
+def whole(received):
+    """Whether an answer with a Content-Length is all there."""
+    head, end, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)\r\n", head + b"\r\n", re.IGNORECASE)
+    return bool(end and length and len(body) >= int(length[1]))
 
 
 def parse(received, *, head=False):
