@@ -134,25 +134,59 @@ def test_own_certificates_need_no_authority(tmp_path):
     assert "changed=0 " in done.stdout
 
 
-def test_what_must_be_denied_and_is_not_fails_the_play(host):
-    """The old configuration comes back, and runs."""
-    before = host.check_output("sha256sum /etc/nginx/nginx.conf")
-    wrong = {"web_denied": [{"site": "api", "path": "/document"}], "web_rate": 999}
-    done = subprocess.run(
-        [
-            _PLAYBOOK,
-            *("-i", os.environ["MOLECULE_INVENTORY_FILE"]),
-            *("--limit", host.backend.get_hostname(), "--extra-vars", json.dumps(wrong)),
-            str(Path(__file__).parents[1] / "converge.yml"),
-        ],
-        cwd=_REPOSITORY,
-        env=_ENV,
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.fixture(scope="module")
+def wrongly():
+    """A run of the scenario's play with a URL that must be denied, and is not."""
+
+    def run(host):
+        wrong = {"web_denied": [{"site": "api", "path": "/document"}], "web_rate": 999}
+        done = subprocess.run(
+            [
+                _PLAYBOOK,
+                *("-i", os.environ["MOLECULE_INVENTORY_FILE"]),
+                *("--limit", host.backend.get_hostname(), "--extra-vars", json.dumps(wrong)),
+                str(Path(__file__).parents[1] / "converge.yml"),
+            ],
+            cwd=_REPOSITORY,
+            env=_ENV,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode != 0
+        expected = "https://api.web.test/document answered 200 instead of 401, 403, 404"
+        assert expected in done.stdout, done.stdout
+        return done.stdout
+
+    return run
+
+
+def test_an_unproven_configuration_of_a_killed_run_does_not_come_back(host, wrongly):
+    """A run was killed when its configuration was in effect and not yet tried."""
+    proven = host.check_output("sha256sum < /etc/nginx/nginx.conf")
+    assert host.check_output("sha256sum < /var/lib/holdfast/web/proven.conf") == proven
+    assert host.file("/var/lib/holdfast/web/proven.conf").mode == 0o600
+    host.check_output(
+        "sed -i s/rate=200r/rate=999r/ /etc/nginx/nginx.conf && systemctl reload nginx"
     )
-    assert done.returncode != 0
-    assert "https://api.web.test/document answered 200 instead of 401, 403, 404" in done.stdout
-    assert "The configuration before this change is back" in done.stdout
-    assert host.check_output("sha256sum /etc/nginx/nginx.conf") == before
+    said = wrongly(host)
+    assert "The configuration that was proven last is in place" in said
+    assert host.check_output("sha256sum < /etc/nginx/nginx.conf") == proven
     assert host.check_output("/usr/local/lib/holdfast/nginx-generation pending") == ""
+
+
+def test_without_a_proven_configuration_nothing_is_served(host, wrongly):
+    """A document of the configuration before is still there, too."""
+    host.check_output("mv /var/lib/holdfast/web/proven.conf /run/proven.test")
+    host.check_output("touch /srv/holdfast/web/%s", "0" * 64)
+    try:
+        assert "nginx is stopped, because no configuration has been proven" in wrongly(host)
+        assert not host.service("nginx").is_running
+        assert not host.file("/var/lib/holdfast/web/proven.conf").exists
+        assert host.file("/srv/holdfast/web/" + "0" * 64).exists
+    finally:
+        host.check_output("rm /srv/holdfast/web/%s", "0" * 64)
+        host.check_output("mv /run/proven.test /var/lib/holdfast/web/proven.conf")
+        host.check_output("cp /var/lib/holdfast/web/proven.conf /etc/nginx/nginx.conf")
+        host.check_output("chmod 644 /etc/nginx/nginx.conf ")
+        host.check_output("systemctl enable --now nginx")
