@@ -45,6 +45,25 @@ WRONG = {
         _located(status=404, csp={"default-src": ["'self'"]}),
         "other than default-src",
     ),
+    "csp_string": (_located(status=404, csp={"style-src": "'self'"}), "needs a list of sources"),
+    "admin_for_everybody": ({"web_admin_addresses": ["0.0.0.0/0"]}, "lists everybody (0.0.0.0/0)"),
+    "admin_for_everybody_6": ({"web_admin_addresses": ["::/0"]}, "lists everybody (::/0)"),
+    "site_for_everybody": (
+        {"web_sites": [{**_GOOD, "name": "admin", "allow": ["::/0"]}]},
+        "lists everybody (::/0)",
+    ),
+    "old_tls_elsewhere": (
+        {"addresses": ["10.0.0.1", "10.0.0.2"], "web_legacy_tls_address": "10.0.0.3"},
+        "must be one of the host's `addresses`",
+    ),
+    "old_tls_on_the_only_address": (
+        {"addresses": ["10.0.0.1", "fd00::1", "fd00::2"], "web_legacy_tls_address": "10.0.0.1"},
+        "leave another IPv4 address",
+    ),
+    "old_tls_on_the_only_address_6": (
+        {"addresses": ["10.0.0.1", "10.0.0.2", "fd00::1"], "web_legacy_tls_address": "fd00::1"},
+        "leave another IPv6 address",
+    ),
     "clear_hop": (_located(proxy={"url": "http://10.0.0.9:80"}), "needs an https URL"),
     "unverified_hop": (_located(proxy={"url": _HOP}), "needs an https URL"),
     "hop_with_path": (
@@ -53,6 +72,7 @@ WRONG = {
     ),
 }
 RIGHT = {
+    "old_tls": {"addresses": ["10.0.0.1", "10.0.0.2"], "web_legacy_tls_address": "10.0.0.2"},
     "plain": {},
     "hop": _located(proxy={"url": _HOP, "ca": "/ca", "server_name": "app.web.test"}),
     "socket": _located(proxy={"url": "http://unix:/run/x.sock"}, csp={"img-src": ["data:"]}),
