@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections import defaultdict
 
 import pytest
 
@@ -9,8 +10,7 @@ from holdfast import flows as planning
 from holdfast.audit.outcomes import NotEvaluated
 
 _CONNECT_SECONDS = 1.0
-# Sockets that listen for nobody: (protocol, program). squid asks name servers from one.
-_ASKING = {("udp", "squid")}
+_EPHEMERAL = range(32_768, 61_000)  # the kernel's net.ipv4.ip_local_port_range
 # Ports that somebody would use to carry data off, or that a service often stands on.
 _LURES = (22, 25, 53, 80, 123, 443, 3128, 5432, 8080, 8200, 9200)
 # What accounts try to send out; an echo request has no port.
@@ -25,6 +25,13 @@ _METADATA = ("169.254.169.254", "fd00:ec2::254")
 
 def _loopback(address):
     return address not in {"*", "0.0.0.0", "::"} and ipaddress.ip_address(address).is_loopback  # noqa: S104 - compared, not bound
+
+
+def _asks(target, protocol, port, program):
+    """Whether a socket listens for nobody: squid asks name servers from one."""
+    return (
+        "egress" in target.groups and (protocol, program) == ("udp", "squid") and port in _EPHEMERAL
+    )
 
 
 def _lines(problems):
@@ -212,7 +219,7 @@ def test_exactly_what_is_planned_listens(target, listening, plan):
     open_sockets = {
         (protocol, port): program
         for protocol, address, port, program in listening[target.name]
-        if not _loopback(address) and (protocol, program) not in _ASKING
+        if not _loopback(address) and not _asks(target, protocol, port, program)
     }
     problems = [
         f"{program} listens on {protocol} port {port}"
@@ -226,7 +233,7 @@ def test_exactly_what_is_planned_listens(target, listening, plan):
     problems += [
         f"{program} listens on loopback, {protocol} port {port}"
         for protocol, address, port, program in listening[target.name]
-        if _loopback(address) and (protocol, program) not in _ASKING
+        if _loopback(address) and not _asks(target, protocol, port, program)
     ]
     assert not problems, _lines(problems)
 
@@ -234,10 +241,18 @@ def test_exactly_what_is_planned_listens(target, listening, plan):
 @pytest.mark.control("H2", kind="effective")
 def test_what_is_not_allowed_is_dropped(host):
     """The running firewall drops what comes in, passes through or leaves unless a rule allows it"""
-    rules = host.check_output("nft -n list ruleset")
-    chains = re.findall(r"type filter hook (\w+) priority [^;]+; policy (\w+);", rules)
-    missing = {"input", "output", "forward"} - {hook for hook, policy in chains if policy == "drop"}
-    assert not missing, f"no chain drops by default: {', '.join(sorted(missing))}"
+    families = defaultdict(set)
+    for table in host.check_output("nft -n list ruleset").split("\ntable "):
+        family = table.removeprefix("table ").split()[0] if table.strip() else ""
+        for hook in re.findall(r"type filter hook (\w+) priority [^;]+; policy drop;", table):
+            families[hook] |= {"inet": {"ip", "ip6"}}.get(family, {family})
+    missing = [
+        f"{hook} of {family}"
+        for hook in ("input", "output", "forward")
+        for family in ("ip", "ip6")
+        if family not in families[hook]
+    ]
+    assert not missing, f"no chain drops by default: {', '.join(missing)}"
 
 
 @pytest.fixture(scope="session")

@@ -87,15 +87,17 @@ cp /usr/bin/sleep /usr/local/bin/red
 systemd-run --quiet --unit=audit-red /usr/local/bin/red 600
 sleep 1
 rm /usr/local/bin/red
-touch -d '10 days ago' /var/lib/apt/lists/partial
-test ! -e /var/lib/apt/periodic/update-success-stamp ||
-    touch -d '10 days ago' /var/lib/apt/periodic/update-success-stamp
+mkdir /root/lists.red
+cp -a /var/lib/apt/lists/*-security_InRelease /root/lists.red/
+sed -i "s/^Valid-Until: .*/Valid-Until: $(date -R -u -d '3 days ago')/" \
+    /var/lib/apt/lists/*-security_InRelease
 """
 _STALE_HOST_BACK = """
 systemctl stop audit-red
 rm -rf /etc/apt/apt.conf.d/99red /etc/apt/sources.list.d/red.list /srv/red \
     /var/lib/apt/lists/_srv_red_*
-touch /var/lib/apt/lists/partial
+cp -a /root/lists.red/* /var/lib/apt/lists/
+rm -r /root/lists.red
 systemctl start apt-daily.timer
 """
 
@@ -283,8 +285,24 @@ _BREAKS = (
     Break(
         "H2",
         ("test_what_is_not_allowed_is_dropped",),
-        {"app": "nft 'chain inet holdfast forward { policy accept ; }'"},
-        {"app": _FIREWALL_BACK},
+        {
+            # That IPv4 is still dropped by somebody else's table does not help IPv6.
+            "app": "nft 'chain inet holdfast forward { policy accept ; }'; nft 'table ip red "
+            "{ chain red { type filter hook forward priority 0 ; policy drop ; } ; }'"
+        },
+        {"app": f"nft delete table ip red; {_FIREWALL_BACK}"},
+    ),
+    Break(
+        "H2",
+        ("test_exactly_what_is_planned_listens",),
+        {
+            # Nobody is squid outside the group egress.
+            "app": "install -m 755 /usr/bin/python3 /usr/local/bin/squid; "
+            "systemd-run --quiet --unit=audit-red /usr/local/bin/squid -c 'import socket, time; "
+            's = socket.socket(type=socket.SOCK_DGRAM); s.bind(("", 40000)); time.sleep(600)\'; '
+            "sleep 1"
+        },
+        {"app": "systemctl stop audit-red; rm /usr/local/bin/squid"},
     ),
     Break(
         "H3",
@@ -360,13 +378,24 @@ _BREAKS = (
             "test_no_memory_is_dumped",
         ),
         {
-            "app": "mount -o remount,exec /tmp && install -m 4755 /bin/true /usr/local/bin/red && "
+            "app": "mount -o remount,exec /tmp && "
+            "mkdir /mnt/red && mount -t tmpfs -o suid red /mnt/red && "
+            "install -m 4755 /bin/true /mnt/red/red && "
             "systemd-run --quiet --unit=audit-red --property=LimitCORE=infinity sleep 600"
         },
         {
-            "app": "mount -o remount,nosuid,nodev,noexec /tmp; rm /usr/local/bin/red; "
+            "app": "mount -o remount,nosuid,nodev,noexec /tmp; umount /mnt/red; rmdir /mnt/red; "
             "systemctl stop audit-red"
         },
+    ),
+    Break(
+        "H8",
+        ("test_exactly_the_needed_programs_act_for_others",),
+        {
+            "app": "install -m 755 /bin/true /usr/local/bin/red && "
+            "setcap cap_net_admin+ep /usr/local/bin/red"
+        },
+        {"app": "rm /usr/local/bin/red"},
     ),
 )
 
