@@ -159,7 +159,11 @@ def wrongly():
     """A run of the scenario's play with a URL that must be denied, and is not."""
 
     def run(host):
-        wrong = {"web_denied": [{"site": "api", "path": "/document"}], "web_rate": 999}
+        wrong = {
+            "web_denied": [{"site": "api", "path": "/document"}],
+            "web_rate": 999,
+            "certificates_servers": [],
+        }
         done = subprocess.run(
             [
                 _PLAYBOOK,
