@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Look at a host once, change nothing, and print as JSON what role base decides by.
 
-Takes one argument, a JSON object: administrators, needed, unwanted, other_accounts, sudoers_kept,
-folders.
+Takes one argument, a JSON object: administrators, sudoers, needed, unwanted, other_accounts,
+sudoers_kept, folders.
 """
 
 import grp
@@ -32,6 +32,22 @@ def _valid(key):
     return done.returncode == 0
 
 
+def _read(path):
+    try:
+        return Path(path).read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _access_differs(keys, sudoers, *, home, folder="/etc/sudoers.d"):
+    """Whether the way in of the account that Ansible uses is about to change."""
+    return (
+        _read(f"{home}/.ssh/authorized_keys") != "".join(f"{key}\n" for key in keys)
+        or os.path.lexists(f"{home}/.ssh/authorized_keys2")
+        or _read(f"{folder}/holdfast-administrators") != sudoers
+    )
+
+
 def _installed():
     listed = subprocess.run(
         ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package}\n"],
@@ -54,6 +70,7 @@ def _files(folder):
 def main():
     question = json.loads(sys.argv[1])
     administrators = {one["name"]: one["keys"] for one in question["administrators"]}
+    login = os.environ.get("SUDO_USER", pwd.getpwuid(os.getuid()).pw_name)
     accounts = pwd.getpwall()
     shadow = {
         line.split(":", 1)[0]: line.split(":") for line in Path("/etc/shadow").read_text().split()
@@ -67,7 +84,10 @@ def main():
         if path.is_file() and _UNVERIFIED.search(path.read_text(errors="replace"))
     ]
     answer = {
-        "login": os.environ.get("SUDO_USER", pwd.getpwuid(os.getuid()).pw_name),
+        "login": login,
+        "access_differs": _access_differs(
+            administrators.get(login, []), question["sudoers"], home=f"/home/{login}"
+        ),
         "malformed_keys": sorted(
             {name for name, keys in administrators.items() for key in keys if not _valid(key)}
         ),

@@ -78,3 +78,42 @@ def test_source_without_verification_is_seen(text, verified):
 def test_account_is_locked_only_when_it_expired_and_has_no_shell(entry, shell, locked):
     account = SimpleNamespace(pw_name="jane", pw_shell=shell)
     assert probe._locked(account, {"jane": entry.split(":")}) is locked
+
+
+_KEY = "ssh-ed25519 AAAA jane"
+_RULE = "jane ALL=(ALL:ALL) NOPASSWD: ALL\n"
+
+
+@pytest.fixture
+def way_in(tmp_path):
+    """A home and a folder of sudo rules, as the role leaves them."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/authorized_keys").write_text(f"{_KEY}\n", encoding="utf-8")
+    (tmp_path / "holdfast-administrators").write_text(_RULE, encoding="utf-8")
+    return tmp_path
+
+
+def _differs(folder):
+    return probe._access_differs([_KEY], _RULE, home=folder, folder=folder)
+
+
+def test_way_in_as_wanted_is_no_change(way_in):
+    assert not _differs(way_in)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (".ssh/authorized_keys", f"{_KEY}\n{_KEY}2\n"),
+        (".ssh/authorized_keys", None),
+        (".ssh/authorized_keys2", ""),
+        ("holdfast-administrators", ""),
+        ("holdfast-administrators", None),
+    ],
+)
+def test_change_of_the_way_in_is_seen(way_in, file, text):
+    if text is None:
+        (way_in / file).unlink()
+    else:
+        (way_in / file).write_text(text, encoding="utf-8")
+    assert _differs(way_in)
