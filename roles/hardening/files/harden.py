@@ -1,8 +1,9 @@
 #!/usr/bin/python3 -I
 """Put kernel settings and mount options in force, and record what this host cannot set.
 
-Reads /etc/holdfast/hardening.json; prints and, unless --dry-run, records what it found. A container
-leaves to its machine what it cannot set; anywhere else that is a failure (exit status 1).
+Reads /etc/holdfast/hardening.json (or stdin, when called with -); prints and, unless --dry-run,
+records what it found. A dry run writes nothing. A container leaves to its machine what it cannot
+set; anywhere else that is a failure (exit status 1).
 """
 
 import json
@@ -29,11 +30,13 @@ def _set_sysctl(name, wanted, *, dry_run):
         yield name, None, "this kernel does not have it"
     for place in places:
         setting = ".".join(place.relative_to(_KERNEL).parts)
+        before = None
         try:
             before = place.read_text().strip()
             if _words(before) == _words(wanted):
                 continue
-            if dry_run and os.access(place, os.W_OK):
+            if dry_run:
+                os.close(os.open(place, os.O_WRONLY))  # fails as writing would, and writes nothing
                 yield setting, before, ""
                 continue
             place.write_text(f"{wanted}\n")
@@ -84,8 +87,8 @@ def _blocked_modules(names, *, container):
             yield name, "loaded", "it was loaded before; a reboot leaves it out"
 
 
-def main(*, dry_run):
-    wanted = json.loads(_WANTED.read_text(encoding="utf-8"))
+def main(*, dry_run, stdin=False):
+    wanted = json.loads(sys.stdin.read() if stdin else _WANTED.read_text(encoding="utf-8"))
     changed, unsettable = [], []
 
     def note(kind, wish, value, outcomes):
@@ -122,4 +125,4 @@ def main(*, dry_run):
 
 
 if __name__ == "__main__":
-    sys.exit(main(dry_run="--dry-run" in sys.argv[1:]))
+    sys.exit(main(dry_run="--dry-run" in sys.argv[1:], stdin="-" in sys.argv[1:]))
