@@ -33,8 +33,10 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """Put the new state in force (`apply`), and confirm it."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        # Called only where something is to change, of which files need not tell.
+        result["changed"] = bool(self._task.args["apply"])
         if self._task.check_mode:
-            return {**result, "skipped": True}
+            return result
         kept, sentence = _confirm(self._task.args)
         return {**result, "failed": not kept, "msg": sentence}
 
