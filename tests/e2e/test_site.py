@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import paths
 from holdfast.local.podman import Podman
 from tests.e2e.conftest import Site
 
@@ -20,7 +19,10 @@ _DRIFT = {
         "sudo sed -i 's/^PasswordAuthentication no/UseDNS yes/' /etc/ssh/sshd_config; "
         "sudo rm /etc/apt/apt.conf.d/52holdfast"
     ),
-    "data1": "echo '# mine' | sudo tee -a /etc/holdfast/firewall.nft; sudo chmod 777 /etc/holdfast",
+    "data1": (
+        "echo '# mine' | sudo tee -a /etc/holdfast/firewall.nft; "
+        "sudo chmod 644 /etc/sudoers.d/holdfast-*"
+    ),
 }
 
 
@@ -65,15 +67,6 @@ def test_it_comes_back_after_a_restart_of_every_host(site: Site) -> None:
     assert "changed=0" in up.stderr
 
 
-@pytest.fixture
-def inventory(tmp_path: Path) -> Path:
-    """The local inventory with one more file of variables, for a test to write."""
-    for part in (paths.repository() / "inventory" / "local").iterdir():
-        (tmp_path / part.name).symlink_to(part)
-    (tmp_path / "zz_more.yml").write_text("all: {}")
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -85,12 +78,11 @@ def inventory(tmp_path: Path) -> Path:
     ],
 )
 def test_a_wrong_inventory_is_refused_before_anything_changes(
-    site: Site, inventory: Path, variables: str, message: str
+    site: Site, tmp_path: Path, variables: str, message: str
 ) -> None:
-    (inventory / "zz_more.yml").write_text(
-        f"all: {{children: {{installation: {{vars: {{{variables}}}}}}}}}"
-    )
-    refused = site.play("--inventory", str(inventory))
+    more = tmp_path / "more.yml"
+    more.write_text(variables)
+    refused = site.play("--extra-vars", f"@{more}")
     assert refused.status != 0
     assert message in refused.output
     assert set(refused.recap.values()) == {0}

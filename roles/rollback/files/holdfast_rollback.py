@@ -18,6 +18,7 @@ Exit status: 0 done, 1 failed, 3 not pending (any more), 75 try again with a new
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -111,10 +112,13 @@ def arm(name: str, plan: dict[str, Any]) -> str:
         staging.rename(BASE / name)
         os.sync()
     system("systemctl", "daemon-reload")
+    # Earlier attempts must not count against this one; a unit that never ran has nothing to reset.
+    unit = f"holdfast-rollback@{name}.service"
+    subprocess.run(["systemctl", "reset-failed", unit], check=False, stderr=subprocess.DEVNULL)
     system(
         "systemd-run",
         "--quiet",
-        f"--unit=holdfast-rollback@{name}.service",
+        f"--unit={unit}",
         f"--on-active={plan['seconds']}s",
         "--timer-property=AccuracySec=1s",
     )
@@ -245,7 +249,7 @@ def put_back(name: str, record: dict[str, Any]) -> list[str]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 copy(BASE / name / str(index), fresh)
             if (is_folder(path) or is_folder(fresh)) and os.path.lexists(path):
-                path.rename(stale)
+                make_way(path, stale)
             if saved["present"]:
                 fresh.rename(path)
             else:
@@ -255,6 +259,19 @@ def put_back(name: str, record: dict[str, Any]) -> list[str]:
             failures.append(f"{path}: {error}")
     os.sync()
     return failures
+
+
+def make_way(path: Path, stale: Path) -> None:
+    """Move a folder aside; remove it where that is impossible (overlayfs, layers below).
+
+    Killed after that, the record is still pending and puts everything back.
+    """
+    try:
+        path.rename(stale)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        remove(path)
 
 
 def run_all(commands: list[list[str]]) -> list[str]:
