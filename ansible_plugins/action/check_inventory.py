@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def _misfits(name: str, option: dict[str, Any], value: Any) -> list[str]:
     if value is None or wanted is None:
         return []
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        return [f"{name} must be of type {kind}, not {_plain(value)}."]
+        return [f"{name} must be of type {kind}: write it as one."]
     entries = value if wanted is list else [value]
     return [
         finding
@@ -98,14 +97,6 @@ def _misfits(name: str, option: dict[str, Any], value: Any) -> list[str]:
         if part in entry
         for finding in _misfits(f"{name}: {part}", suboption, entry[part])
     ]
-
-
-def _plain(value: Any) -> str:
-    return next(
-        k
-        for k in ("bool", "int", "float", "str", "list", "dict", "object")
-        if isinstance(value, getattr(builtins, k))
-    )
 
 
 def _inventory_names(variables: dict[str, Any]) -> set[str]:
