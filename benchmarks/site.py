@@ -29,7 +29,7 @@ inventory = {paths.repository()}/inventory/local
 roles_path = {paths.repository()}/roles
 filter_plugins = {paths.repository()}/ansible_plugins/filter
 action_plugins = {paths.repository()}/ansible_plugins/action
-library = {paths.repository()}/roles/web/library
+library = {paths.repository()}/ansible_plugins/modules
 [privilege_escalation]
 become = True
 """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.vars.reserved import get_reserved_names
@@ -34,13 +36,18 @@ _MAGIC = {
     "role_uuid",
     "vars",
 }
+_ROLES = paths.repository() / "roles"
 _KINDS = {"bool": bool, "dict": dict, "int": int, "list": list}
 
 
 class ActionModule(ActionBase):
-    """Fails with every finding at once: unknown and renamed names, wrong types, missing values."""
+    """Fails with every finding at once.
 
-    _requires_connection = False
+    First unknown and renamed names, wrong types and missing values, by the roles' argument specs;
+    then what their meta/wishes.yml asks for. Wishes also know `login`: {user, address}, the account
+    and the address that this play comes from ("" where it does not come over ssh).
+    """
+
     _supports_check_mode = True
 
     def run(
@@ -49,13 +56,16 @@ class ActionModule(ActionBase):
         """Check the variables that the inventory gives to this host."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        interface = read_interface(paths.repository() / "roles")
-        site = Path(self._task.args["playbook"])
-        roles = roles_of(site, variables["group_names"])
+        interface = read_interface(_ROLES)
+        playbook = Path(self._task.get_path().rpartition(":")[0])
+        roles = roles_of(playbook, variables["group_names"])
         findings = [
             *interface.findings(_inventory_names(variables)),
             *self._wrong_values(interface, roles, variables),
         ]
+        if not findings:
+            seen = {**variables, "login": self._login()}
+            findings = [finding for role in roles for finding in self._denied(role, seen)]
         if findings:
             host = variables["inventory_hostname"]
             result["failed"] = True
@@ -78,6 +88,43 @@ class ActionModule(ActionBase):
             for name, value in given.items():
                 findings += _misfits(name, options[name], value)
         return findings
+
+    def _denied(self, role: str, variables: dict[str, Any]) -> list[str]:
+        """What a role asks for beyond types, and does not get."""
+        wishes = self._load(_ROLES / role / "meta" / "wishes.yml") or []
+        if not wishes:
+            return []
+        scope = dict(self._load(_ROLES / role / "defaults" / "main.yml") or {})
+        scope |= variables
+        for path in sorted((_ROLES / role / "vars").rglob("*.yml")):
+            scope |= self._load(path)
+        templar = self._templar.copy_with_new_env(available_variables=scope)
+        findings = []
+        for wish in wishes:
+            try:
+                if not all(templar.evaluate_conditional(one) for one in wish["that"]):
+                    findings.append(templar.template(wish["fail_msg"]).strip())
+            except AnsibleError as error:
+                findings.append(f"{_cause(error)} (role {role}).")
+        return findings
+
+    def _load(self, path: Path) -> Any:
+        if not path.exists():
+            return None
+        return self._loader.load_from_file(str(path), trusted_as_template=True)
+
+    def _login(self) -> dict[str, str]:
+        """Of the login itself: this task must not become somebody else."""
+        said = self._low_level_execute_command("id -un; echo $SSH_CONNECTION")
+        user, connection = said["stdout_lines"][:2]
+        return {"user": user, "address": connection.partition(" ")[0]}
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: the message of whoever refused."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return re.sub(r"\s+", " ", str(error)).rstrip(". ")
 
 
 def _misfits(name: str, option: dict[str, Any], value: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import ansible_mitogen.strategy
@@ -9,7 +10,7 @@ from ansible.plugins import loader
 from ansible.plugins.strategy import linear
 
 # What the roles use most.
-_ACTIONS = ("assert", "command", "copy", "debug", "file", "normal", "set_fact", "stat", "template")
+_ACTIONS = ("command", "copy", "debug", "file", "look", "normal", "set_fact", "stat", "template")
 _LOOKUPS = ("file", "template")
 
 
@@ -29,4 +30,7 @@ class StrategyModule(
             loader.lookup_loader.get(name, class_only=True)
         for name in ("mitogen_ssh", "ssh", "local"):
             loader.connection_loader.get(name, class_only=True)
+        # A collection in a short-lived worker would visit, and so copy, all that it shares with us.
+        gc.disable()
+        gc.freeze()
         return super().run(*args, **kwargs)
