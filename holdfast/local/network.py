@@ -6,15 +6,20 @@ import hashlib
 import ipaddress
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from holdfast.errors import Error
+from holdfast.files import write_atomic
 from holdfast.process import run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from holdfast.local.podman import Podman
 
-_POOL = ipaddress.IPv4Network("10.89.0.0/16")
+# Outside of what podman (10.88.0.0 and up) and Docker (172.17.0.0 and up) give to others.
+_POOL = ipaddress.IPv4Network("10.73.0.0/16")
 
 
 class NoFreeNetwork(Error):
@@ -37,16 +42,41 @@ class Subnets:
 def ensure_network(podman: Podman, *, name: str, ipv6: bool) -> Subnets:
     """Return the subnets of the network `name`, creating it when it is not there."""
     if not podman.succeeds("network", "exists", name):
-        v4 = _free_subnet(podman)
-        argv = ["network", "create", "--subnet", str(v4)]
+        subnets: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = [_free_subnet(podman)]
         if ipv6:
-            argv += ["--ipv6", "--subnet", str(_ula(name))]
-        podman(*argv, name)
+            subnets.append(_ula(podman, name))
+        _define(podman, name, subnets)
     described = json.loads(podman("network", "inspect", name))[0]["subnets"]
     nets = [ipaddress.ip_network(entry["subnet"]) for entry in described]
     v4s = [net for net in nets if isinstance(net, ipaddress.IPv4Network)]
     v6s = [net for net in nets if isinstance(net, ipaddress.IPv6Network)]
     return Subnets(v4=v4s[0], v6=v6s[0] if v6s else None)
+
+
+def _define(
+    podman: Podman,
+    name: str,
+    subnets: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> None:
+    """Write what `podman network create` would write, with an interface name of our own.
+
+    Its own names (podman1, podman2 …) are free only among the networks that it knows, and the
+    user's podman knows none of ours; Debian 12's podman has no option for the name.
+    """
+    digest = _digest(podman, name)
+    network = {
+        "name": name,
+        "id": digest,
+        "driver": "bridge",
+        "network_interface": f"hf-{digest[:8]}",
+        "created": datetime.now(UTC).isoformat(),
+        "subnets": [{"subnet": str(net), "gateway": str(net[1])} for net in subnets],
+        "ipv6_enabled": any(net.version == 6 for net in subnets),  # noqa: PLR2004
+        "internal": False,
+        "dns_enabled": True,
+        "ipam_options": {"driver": "host-local"},
+    }
+    write_atomic(podman.networks / f"{name}.json", json.dumps(network, indent=2) + "\n")
 
 
 def _free_subnet(podman: Podman) -> ipaddress.IPv4Network:
@@ -70,8 +100,12 @@ def _free_subnet(podman: Podman) -> ipaddress.IPv4Network:
     )
 
 
-def _ula(name: str) -> ipaddress.IPv6Network:
-    """A unique local prefix (RFC 4193, section 3.2.2) that is the same for the same name."""
-    identifier = hashlib.sha256(name.encode()).digest()[:5]
-    prefix = b"\xfd" + identifier + bytes(10)
+def _ula(podman: Podman, name: str) -> ipaddress.IPv6Network:
+    """A unique local prefix (RFC 4193, section 3.2.2) that is the same for the same network."""
+    prefix = b"\xfd" + bytes.fromhex(_digest(podman, name))[:5] + bytes(10)
     return ipaddress.IPv6Network((prefix, 64))
+
+
+def _digest(podman: Podman, name: str) -> str:
+    """What tells this network from all others on the machine, those of other state folders too."""
+    return hashlib.sha256(f"{podman.networks}/{name}".encode()).hexdigest()

@@ -31,7 +31,7 @@ events_logger = "file"
 
 [network]
 network_backend = "netavark"
-network_config_dir = "{folder}/networks"
+network_config_dir = "{networks}"
 """
 
 _STORAGE = """\
@@ -58,11 +58,16 @@ class Podman:
     def __init__(self, machine: Machine | None = None) -> None:
         """Write the configuration for `machine`; without it, use the one that stands."""
         home = folder()
+        self.networks = home / "networks"  # definitions, one file each
         if machine is not None:
             private_folder(home)
+            private_folder(self.networks)
             # Two state folders must not share one runtime folder.
             digest = hashlib.sha256(str(home).encode()).hexdigest()[:8]
-            write_atomic(home / "containers.conf", _CONTAINERS.format(machine=machine, folder=home))
+            write_atomic(
+                home / "containers.conf",
+                _CONTAINERS.format(machine=machine, networks=self.networks),
+            )
             write_atomic(home / "storage.conf", _STORAGE.format(folder=home, digest=digest))
         self._env = {
             **os.environ,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from holdfast.local.network import NoFreeNetwork, Subnets
 class FakePodman:
     """Answers what podman would say about networks (a stand-in: nothing is created)."""
 
-    def __init__(self, subnets: list[str]) -> None:
+    def __init__(self, subnets: list[str], folder: str = "/nowhere") -> None:
         self._subnets = subnets
+        self.networks = Path(folder)
 
     def json(self, *_: str) -> Any:
         return [{"subnets": [{"subnet": subnet} for subnet in self._subnets]}, {"name": "host"}]
@@ -29,8 +31,13 @@ def free(monkeypatch: pytest.MonkeyPatch, *, routes: list[str], networks: list[s
 
 
 def test_takes_the_first_that_nothing_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    routes = ["10.89.0.0/24", "192.0.2.0/24", "10.89.1.7"]
-    assert free(monkeypatch, routes=routes, networks=["10.89.2.0/23"]) == "10.89.4.0/24"
+    routes = ["10.73.0.0/24", "192.0.2.0/24", "10.73.1.7"]
+    assert free(monkeypatch, routes=routes, networks=["10.73.2.0/23"]) == "10.73.4.0/24"
+
+
+def test_takes_nothing_of_what_podman_and_docker_give_to_others() -> None:
+    for pool in ("10.88.0.0/13", "10.96.0.0/11", "10.128.0.0/9", "172.16.0.0/12"):
+        assert not network._POOL.overlaps(ipaddress.IPv4Network(pool))
 
 
 def test_a_full_pool_is_refused_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,15 +45,18 @@ def test_a_full_pool_is_refused_with_the_fix(monkeypatch: pytest.MonkeyPatch) ->
         free(monkeypatch, routes=["10.0.0.0/8"], networks=[])
 
 
-def test_ula_prefixes_differ_by_name_and_stay_the_same() -> None:
-    one, other = network._ula("holdfast-a"), network._ula("holdfast-b")
-    assert one == network._ula("holdfast-a") != other
-    assert one.subnet_of(ipaddress.IPv6Network("fd00::/8"))
-    assert one.prefixlen == 64
+def test_ula_prefixes_differ_by_network_and_stay_the_same() -> None:
+    def ula(name: str, folder: str = "/nowhere") -> ipaddress.IPv6Network:
+        return network._ula(FakePodman([], folder), name)  # type: ignore[arg-type]
+
+    assert ula("holdfast-a") == ula("holdfast-a")
+    assert len({ula("holdfast-a"), ula("holdfast-b"), ula("holdfast-a", "/other")}) == 3
+    assert ula("holdfast-a").subnet_of(ipaddress.IPv6Network("fd00::/8"))
+    assert ula("holdfast-a").prefixlen == 64
 
 
 def test_addresses_come_in_both_families_or_in_one() -> None:
-    v4 = ipaddress.IPv4Network("10.89.7.0/24")
+    v4 = ipaddress.IPv4Network("10.73.7.0/24")
     v6 = ipaddress.IPv6Network("fd00:1::/64")
-    assert Subnets(v4=v4, v6=v6).addresses(10) == ["10.89.7.10", "fd00:1::a"]
-    assert Subnets(v4=v4, v6=None).addresses(1) == ["10.89.7.1"]
+    assert Subnets(v4=v4, v6=v6).addresses(10) == ["10.73.7.10", "fd00:1::a"]
+    assert Subnets(v4=v4, v6=None).addresses(1) == ["10.73.7.1"]

@@ -41,6 +41,10 @@ def test_the_life_of_an_installation(
     assert len(found.splitlines()) == 2
     assert "systemd" in holdfast("logs", "one").stdout
     assert installation.folder.stat().st_mode & 0o777 == 0o700
+    network = json.loads(podman("network", "inspect", "holdfast-itest"))[0]
+    bridge = Path("/sys/class/net", network["network_interface"])
+    assert bridge.name.startswith("hf-")  # podman's own names may be given to the user's networks
+    assert bridge.exists()
     unit = "sudo systemd-run --quiet --pipe --property=SetCredential=word:given"
     read = f"{unit} sh -c 'cat $CREDENTIALS_DIRECTORY/word'"
     assert holdfast("ssh", "one", read).stdout == "given"
@@ -63,6 +67,7 @@ def test_the_life_of_an_installation(
     assert names(podman) == []
     assert podman("volume", "ls", "--quiet", *LABEL) == ""
     assert not podman.succeeds("network", "exists", "holdfast-itest")
+    assert not bridge.exists()
     assert not installation.folder.exists()
 
 
