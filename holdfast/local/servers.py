@@ -17,7 +17,7 @@ from holdfast.errors import Error
 from holdfast.files import private_folder
 from holdfast.local import keys, record
 from holdfast.local.images import ensure_image
-from holdfast.local.machine import has_ipv6
+from holdfast.local.machine import CAPABILITIES, has_ipv6, require_watches
 from holdfast.local.network import Subnets, ensure_network
 from holdfast.locking import exclusive
 from holdfast.process import CommandFailed, run
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _FIRST_NUMBER = 10
-_CAPABILITIES = (
-    "AUDIT_CONTROL",
-    "AUDIT_WRITE",
-    "IPC_LOCK",
-    "NET_ADMIN",
-    "NET_RAW",
-    "SYS_ADMIN",
-    "SYS_PTRACE",
-)
 _BOOT_SECONDS = 60
 _SHARED_SECONDS = 900  # for another installation to make a base image or a network
 
@@ -81,9 +72,12 @@ class Servers:
 
     def up(self, wanted: Sequence[Wanted]) -> list[Server]:
         """Make every wanted host stand and answer SSH; those that already do are left alone."""
-        folder = private_folder(self._installation.folder)
         states = self._states()
         missing = [host for host in wanted if host.name not in states]
+        stopped = [host for host in wanted if states.get(host.name) != "running"]
+        if stopped:
+            require_watches(hosts=len(stopped))
+        folder = private_folder(self._installation.folder)
         for name in states.keys() - {host.name for host in wanted}:
             self._say(f"{name}: stopped, because the inventory does not list it any more")
             self._podman("stop", "--time", "30", self._container(name))
@@ -110,9 +104,8 @@ class Servers:
                 addresses=hosts[host.name]["addresses"],
                 operator_key=key,
             )
-        for host in wanted:
-            if states.get(host.name) != "running":
-                self._start(host.name)
+        for host in stopped:
+            self._start(host.name)
         with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
             list(pool.map(self._wait, [host.name for host in wanted]))
         return self.status()
@@ -222,7 +215,7 @@ class Servers:
         argv += ["--network", self._prefix, "--ip", addresses[0]]
         argv += [part for address in addresses[1:] for part in ("--ip6", address)]
         argv += [f"--network-alias={name}" for name in (host.name, *host.names)]
-        argv += [f"--cap-add={','.join(_CAPABILITIES)}", "--security-opt=seccomp=unconfined"]
+        argv += [f"--cap-add={','.join(CAPABILITIES)}", "--security-opt=seccomp=unconfined"]
         argv += ["--systemd=always", "--pids-limit=4096", "--restart=on-failure"]
         for path in host.volumes:
             volume = f"{final}{path.replace('/', '-')}"

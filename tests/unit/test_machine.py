@@ -15,6 +15,9 @@ from holdfast.local import machine
 def fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without fault; each test takes one thing away."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(machine, "_own_status", lambda: {"CapBnd": "000001ffffffffff"})
+    monkeypatch.setattr(machine, "_own_user_namespace", lambda: False)
+    monkeypatch.setattr(machine, "run", lambda _: "ext2/ext3\n")
     monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(machine, "_HELPERS", ())
     monkeypatch.setattr(machine, "_release", lambda: {"ID": "debian", "VERSION_ID": "12"})
@@ -44,6 +47,13 @@ def test_no_limit_becomes_the_most_the_kernel_grants(
     [
         ("_release", lambda: {"ID": "ubuntu", "PRETTY_NAME": '"Ubuntu 24.04"'}, "this is Ubuntu"),
         ("_release", lambda: {"ID": "debian", "VERSION_ID": "11"}, "use Debian 12 or 13"),
+        (
+            "_own_status",
+            lambda: {"CapBnd": "00000000a80425fb"},  # podman's and Docker's default
+            "root has no AUDIT_CONTROL, IPC_LOCK, NET_ADMIN, SYS_ADMIN, SYS_PTRACE here",
+        ),
+        ("_own_user_namespace", lambda: True, "root of a user namespace only; run on the machine"),
+        ("run", lambda _: "overlayfs\n", "is on overlayfs, .* set HOLDFAST_STATE to a folder on"),
         ("_HELPERS", (Path("/nowhere/netavark"),), "missing: netavark; run `make setup`"),
     ],
 )
@@ -65,3 +75,21 @@ def test_all_faults_are_named_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     message = str(raised.value)
     for part in ("run again with sudo", "podman, runc", "1.0 GiB free and 6 GiB are needed"):
         assert part in message
+
+
+def test_inotify_instances_of_a_process_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "fd").mkdir()
+    for number, target in enumerate(("/dev/null", "anon_inode:inotify", "anon_inode:[eventfd]")):
+        (tmp_path / "fd" / str(number)).symlink_to(target)
+    assert machine._instances(tmp_path) == (1 if tmp_path.stat().st_uid == 0 else 0)
+    assert machine._instances(tmp_path / "ended") == 0
+
+
+def test_more_hosts_than_the_kernel_watches_files_for_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    monkeypatch.setattr(machine, "_instances_in_use", lambda: limit - 12)
+    machine.require_watches(hosts=2)
+    with pytest.raises(machine.MachineUnfit, match=f"at {limit + 6} or more, and it is {limit}; "):
+        machine.require_watches(hosts=3)

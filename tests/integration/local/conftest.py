@@ -41,10 +41,11 @@ def podman() -> Podman:
 
 @pytest.fixture
 def inventory(tmp_path: Path) -> Path:
-    (tmp_path / "hosts.yml").write_text(_HOSTS)
-    servers = paths.repository() / "inventory" / "local" / "servers"
-    (tmp_path / "servers").symlink_to(servers)
-    return tmp_path
+    folder = tmp_path / "inventory"
+    folder.mkdir()
+    (folder / "hosts.yml").write_text(_HOSTS)
+    (folder / "servers").symlink_to(paths.repository() / "inventory" / "local" / "servers")
+    return folder
 
 
 @pytest.fixture
