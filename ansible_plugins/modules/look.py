@@ -111,6 +111,7 @@ reload:
 """
 
 _KINDS = {"file": stat.S_ISREG, "directory": stat.S_ISDIR, "link": stat.S_ISLNK}
+_ENABLED = ("enabled", "static")  # static: another unit starts it
 _PROPERTIES = "Id,UnitFileState,ActiveState,NeedDaemonReload,StateChangeTimestamp"
 
 
@@ -206,7 +207,7 @@ def main() -> None:
         _, shown, _ = module.run_command(show, check_rc=True)
         for (name, uses), found in zip(wanted.items(), units(shown), strict=True):
             reload = reload or found["NeedDaemonReload"] == "yes"
-            if (found["UnitFileState"], found["ActiveState"]) != ("enabled", "active"):
+            if found["UnitFileState"] not in _ENABLED or found["ActiveState"] != "active":
                 different.append(name)
             elif is_stale(found, uses):
                 stale.append(name)

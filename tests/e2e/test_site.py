@@ -17,7 +17,7 @@ _DRIFT = {
     ),
     "app1": (
         "sudo sed -i 's/^PasswordAuthentication no/UseDNS yes/' /etc/ssh/sshd_config; "
-        "sudo rm /etc/apt/apt.conf.d/52holdfast"
+        "sudo rm /etc/apt/apt.conf.d/zz-holdfast"
     ),
     "data1": (
         "echo '# mine' | sudo tee -a /etc/holdfast/firewall.nft; "

@@ -1,10 +1,7 @@
-# What the role answers for, as text: vars/main.yml says what it should be.
-unit=/etc/systemd/system
-rules=/etc/holdfast/firewall.nft
-test -e /var/lib/holdfast/rollback/firewall/record.json && echo 'half done'
+# Says `in force` if the kernel has the very rules of the file, then the id of each account of $*.
 # The same words as in the unit, which notes what it has loaded.
+rules=/etc/holdfast/firewall.nft
 { sha256sum $rules && nft --stateless list table inet holdfast; } 2>&1 |
     cmp --silent - /run/holdfast-firewall && echo 'in force'
-sha1sum $rules $unit/holdfast-firewall.service
-LC_ALL=C stat --format='%A %U:%G %N' /etc/holdfast $rules $unit/holdfast-firewall.service \
-    $unit/sysinit.target.wants/holdfast-firewall.service $unit/nftables.service
+getent passwd "$@" | cut --delimiter=: --fields=1,3
+exit 0

@@ -80,40 +80,49 @@ def test_account_is_locked_only_when_it_expired_and_has_no_shell(entry, shell, l
     assert probe._locked(account, {"jane": entry.split(":")}) is locked
 
 
-_KEY = "ssh-ed25519 AAAA jane"
-_RULE = "jane ALL=(ALL:ALL) NOPASSWD: ALL\n"
-
-
-@pytest.fixture
-def way_in(tmp_path):
-    """A home and a folder of sudo rules, as the role leaves them."""
-    (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh/authorized_keys").write_text(f"{_KEY}\n", encoding="utf-8")
-    (tmp_path / "holdfast-administrators").write_text(_RULE, encoding="utf-8")
-    return tmp_path
-
-
-def _differs(folder):
-    return probe._access_differs([_KEY], _RULE, home=folder, folder=folder)
-
-
-def test_way_in_as_wanted_is_no_change(way_in):
-    assert not _differs(way_in)
+_OPEN = ("jane:*:20000:0:99999:7:::", "/bin/bash")
 
 
 @pytest.mark.parametrize(
-    ("file", "text"),
+    ("entry", "shell", "unlike"),
     [
-        (".ssh/authorized_keys", f"{_KEY}\n{_KEY}2\n"),
-        (".ssh/authorized_keys", None),
-        (".ssh/authorized_keys2", ""),
-        ("holdfast-administrators", ""),
-        ("holdfast-administrators", None),
+        (*_OPEN, False),
+        ("jane:$y$j9T$x:20000:0:99999:7:::", "/bin/bash", True),
+        ("jane:*:20000:0:99999:7::1:", "/bin/bash", True),
+        ("jane:*:20000:0:99999:7:::", "/bin/sh", True),
     ],
 )
-def test_change_of_the_way_in_is_seen(way_in, file, text):
-    if text is None:
-        (way_in / file).unlink()
-    else:
-        (way_in / file).write_text(text, encoding="utf-8")
-    assert _differs(way_in)
+def test_account_of_an_administrator_is_open_and_has_no_password(entry, shell, unlike):
+    accounts = {"jane": SimpleNamespace(pw_name="jane", pw_shell=shell)}
+    assert probe._unlike("jane", accounts, {"jane": entry.split(":")}) is unlike
+
+
+def test_missing_account_is_unlike():
+    assert probe._unlike("jane", {}, {})
+
+
+def test_keys_of_an_account_are_found_wherever_sshd_may_look(tmp_path):
+    account = SimpleNamespace(pw_dir=str(tmp_path))
+    assert probe._keys([account]) == []
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/authorized_keys").write_text("", encoding="utf-8")
+    (tmp_path / ".ssh/authorized_keys2").symlink_to("nowhere")
+    assert probe._keys([account]) == [
+        f"{tmp_path}/.ssh/authorized_keys",
+        f"{tmp_path}/.ssh/authorized_keys2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "administrators", "found"),
+    [
+        (("sudo", ["jane"]), {"jane": []}, []),
+        (("sudo", ["jane"]), {}, [{"account": "jane", "group": "sudo"}]),
+        (("adm", ["root", "jane"]), {}, [{"account": "jane", "group": "adm"}]),
+        (("users", ["jane"]), {}, []),
+    ],
+)
+def test_members_of_powerful_groups_are_found(monkeypatch, group, administrators, found):
+    entry = SimpleNamespace(gr_name=group[0], gr_mem=group[1])
+    monkeypatch.setattr(probe.grp, "getgrall", lambda: [entry])
+    assert probe._members(administrators) == found
