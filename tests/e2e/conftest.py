@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,28 @@ class Site:
             check=False,
         )
         return Play(status=done.returncode, output=done.stdout + done.stderr)
+
+    def play_until(self, moment: str) -> None:
+        """Run site.yml, and kill it as soon as it is at the task whose name begins with `moment`."""
+        with subprocess.Popen(
+            [_BIN / "ansible-playbook", "playbooks/site.yml"],
+            cwd=paths.repository(),
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            seen = []
+            for line in process.stdout:
+                seen.append(line)
+                if line.startswith(f"TASK [{moment}"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                    break
+            else:
+                pytest.fail(f"never at {moment}:\n{''.join(seen)}")
 
 
 @pytest.fixture(scope="session", autouse=True)

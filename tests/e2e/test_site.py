@@ -54,6 +54,24 @@ def test_a_check_foresees_exactly_what_converging_changes(site: Site) -> None:
     assert set(site.play().recap.values()) == {0}
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "base : Ensure that failures are told, and services restarted when their libraries",
+        "ssh : Ensure sshd is configured",
+        "firewall : Ensure the rules are written",
+        "web : Ensure nginx is configured",
+    ],
+)
+def test_a_killed_run_is_mended_by_the_next(site: Site, moment: str) -> None:
+    for host, command in _DRIFT.items():
+        site.ssh(host, command)
+    site.play_until(moment)
+    mended = site.play()
+    assert mended.status == 0, mended.output
+    assert set(site.play("--check").recap.values()) == {0}
+
+
 def test_plain_ansible_finds_nothing_to_change_either(site: Site) -> None:
     plain = site.play("--limit", "web1", strategy="linear")
     assert plain.status == 0, plain.output
@@ -74,7 +92,11 @@ def test_it_comes_back_after_a_restart_of_every_host(site: Site) -> None:
         ("ssh_max_auth_tries: many", "ssh_max_auth_tries"),
         ("installation_operator_addresses: []", "would lock"),
         ("base_administrators: []", "base_administrators"),
-        ("firewall_flows: [{name: x, from: [strangers], to: [web], port: 1}]", "strangers"),
+        (
+            "firewall_flows: [{name: x, from: [strangers], to: [web], port: 1, protocol: tcp,"
+            " purpose: a test}]",
+            "strangers",
+        ),
     ],
 )
 def test_a_wrong_inventory_is_refused_before_anything_changes(

@@ -38,14 +38,22 @@ def test_key_that_is_not_listed_opens_nothing(host, name):
     assert "Permission denied" in done.stderr or "closed" in done.stderr
 
 
+def test_no_key_of_a_locked_account_is_left(host):
+    assert not host.file("/home/stranger/.ssh/authorized_keys").exists
+
+
 def test_locked_account_is_refused_although_its_key_is_good(host):
     """It is the account that is locked, not a lost key that keeps the stranger out."""
+    keys = "/home/stranger/.ssh/authorized_keys"
     host.check_output("usermod --expiredate '' --shell /bin/bash stranger")
+    host.check_output("cp %s.pub %s", _KEY, keys)
     try:
         assert _login(host, "stranger").rc == 0
-    finally:
         host.check_output("usermod --expiredate 1 --shell /usr/sbin/nologin stranger")
-    assert _login(host, "stranger").rc == 1
+        assert _login(host, "stranger").rc == 1
+    finally:
+        host.check_output("rm %s", keys)
+        host.check_output("usermod --expiredate 1 --shell /usr/sbin/nologin stranger")
 
 
 def test_nobody_but_administrators_becomes_root(host):
