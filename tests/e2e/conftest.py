@@ -88,7 +88,7 @@ class Site:
         return Play(status=done.returncode, output=done.stdout + done.stderr)
 
     def play_until(self, moment: str) -> None:
-        """Run site.yml, and kill it as soon as it is at the task whose name begins with `moment`."""
+        """Run site.yml, and kill it at the task whose name begins with `moment`."""
         with subprocess.Popen(
             [_BIN / "ansible-playbook", "playbooks/site.yml"],
             cwd=paths.repository(),

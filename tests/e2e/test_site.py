@@ -93,8 +93,8 @@ def test_it_comes_back_after_a_restart_of_every_host(site: Site) -> None:
         ("installation_operator_addresses: []", "would lock"),
         ("base_administrators: []", "base_administrators"),
         (
-            "firewall_flows: [{name: x, from: [strangers], to: [web], port: 1, protocol: tcp,"
-            " purpose: a test}]",
+            "firewall_flows: [{name: x, from: [strangers], to: [web], port: 1, "
+            "protocol: tcp, purpose: a test}]",
             "strangers",
         ),
     ],

@@ -1,0 +1,389 @@
+"""How each promise is broken on a live installation, and which checks must turn red by it.
+
+A break names the first host of a group; what is done is undone whatever happens.
+"""
+
+from dataclasses import dataclass
+
+_RELOAD = "systemctl reload nginx && sleep 1"
+_NGINX_BACK = f"mv /root/nginx.red /etc/nginx/nginx.conf && {_RELOAD}"
+_FIREWALL_BACK = "nft -f /etc/holdfast/firewall.nft"
+
+
+@dataclass(frozen=True)
+class Break:
+    """What breaks a promise: by group, what its first host is told to do, and to undo."""
+
+    control: str
+    checks: tuple[str, ...]
+    do: dict[str, str]
+    undo: dict[str, str]
+
+
+def _nginx(edit):
+    """Return what changes nginx's configuration by a sed script."""
+    return (
+        "cp -a /etc/nginx/nginx.conf /root/nginx.red && "
+        f"sed -i '{edit}' /etc/nginx/nginx.conf && {_RELOAD}"
+    )
+
+
+def _without_last(header):
+    """Return what takes a header out of the last place that sends it."""
+    return (
+        "cp -a /etc/nginx/nginx.conf /root/nginx.red && "
+        f"line=$(grep -n 'add_header {header}' /etc/nginx/nginx.conf | tail -1 | cut -d: -f1) && "
+        f'sed -i "${{line}}d" /etc/nginx/nginx.conf && {_RELOAD}'
+    )
+
+
+# A service in clear on the application host, reached from everywhere.
+_CLEAR_SERVICE = {
+    "app": "nft insert rule inet holdfast inbound tcp dport 8000 accept && "
+    "systemd-run --quiet --unit=audit-red python3 -m http.server 8000",
+    "web": "nft insert rule inet holdfast outbound tcp dport 8000 accept && sleep 1",
+}
+_CLEAR_SERVICE_BACK = {
+    "app": f"systemctl stop audit-red; {_FIREWALL_BACK}",
+    "web": _FIREWALL_BACK,
+}
+
+_OTHER_CERTIFICATE = """
+mkdir /root/tls.red && cp -a /run/holdfast/web/tls.crt /run/holdfast/web/tls.key /root/tls.red/
+names=$(openssl x509 -in /run/holdfast/web/tls.crt -noout -ext subjectAltName | tail -1 | tr -d ' ')
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=red \
+    -addext "subjectAltName=$names" -keyout /root/tls.red/new.key -out /root/tls.red/new.crt
+cat /root/tls.red/new.crt > /run/holdfast/web/tls.crt
+cat /root/tls.red/new.key > /run/holdfast/web/tls.key
+"""
+_OTHER_CERTIFICATE_BACK = (
+    "cp -a /root/tls.red/tls.crt /root/tls.red/tls.key /run/holdfast/web/ && rm -r /root/tls.red"
+)
+
+_STALE_HOST = """
+echo 'Unattended-Upgrade::Origins-Pattern { "origin=*"; };' > /etc/apt/apt.conf.d/zzz-red
+systemctl stop apt-daily.timer
+mkdir /srv/red && cd /srv/red
+printf '%s\\n' 'Package: base-files' 'Version: 999' "Architecture: $(dpkg --print-architecture)" \
+    'Maintainer: red' 'Filename: ./none.deb' 'Size: 1' 'Description: red' \
+    "SHA256: $(sha256sum < /dev/null | cut -c-64)" > Packages
+printf '%s\\n' 'Origin: Debian' 'Label: Debian-Security' 'Suite: stable-security' 'SHA256:' \
+    " $(sha256sum Packages | cut -c-64) $(stat -c %s Packages) Packages" > Release
+echo 'deb [trusted=yes] file:/srv/red ./' > /etc/apt/sources.list.d/red.list
+apt-get -q update -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/red.list \
+    -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0
+cp /usr/bin/sleep /usr/local/bin/red
+systemd-run --quiet --unit=audit-red /usr/local/bin/red 600
+sleep 1
+rm /usr/local/bin/red
+mkdir /root/lists.red
+cp -a /var/lib/apt/lists/*-security_InRelease /root/lists.red/
+sed -i "s/^Valid-Until: .*/Valid-Until: $(date -R -u -d '3 days ago')/" \
+    /var/lib/apt/lists/*-security_InRelease
+"""
+_STALE_HOST_BACK = """
+systemctl stop audit-red
+rm -rf /etc/apt/apt.conf.d/zzz-red /etc/apt/sources.list.d/red.list /srv/red \
+    /var/lib/apt/lists/_srv_red_*
+cp -a /root/lists.red/* /var/lib/apt/lists/
+rm -r /root/lists.red
+systemctl start apt-daily.timer
+"""
+
+_OPEN_SSH = """
+cp -a /etc/ssh/sshd_config /root/sshd.red
+printf '%s\\n' 'PasswordAuthentication yes' 'AuthenticationMethods any' 'PermitRootLogin yes' \
+    'AllowUsers root intruder@192.0.2.66' 'KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256' |
+    cat - /root/sshd.red > /etc/ssh/sshd_config
+install -d -m 700 /root/.ssh
+cp /home/ops/.ssh/authorized_keys /root/.ssh/authorized_keys
+systemctl reload ssh
+sleep 1
+"""
+# Other ways to a login than the keys that are listed, and one that only some are given.
+_SIDE_DOORS = """
+cp -a /etc/ssh/sshd_config /root/sshd.red
+ssh-keygen -q -t ed25519 -N '' -f /root/ca.red
+printf '%s\\n' 'AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/keys.red/%u' \
+    'TrustedUserCAKeys /root/ca.red.pub' 'AuthorizedPrincipalsFile /etc/ssh/principals.red' \
+    'AuthorizedKeysCommand /bin/true' 'AuthorizedKeysCommandUser nobody' |
+    cat - /root/sshd.red > /etc/ssh/sshd_config
+sshd -t
+systemctl reload ssh
+sleep 1
+"""
+_SIDE_DOORS_BACK = """
+mv /root/sshd.red /etc/ssh/sshd_config
+rm -f /root/ca.red /root/ca.red.pub
+systemctl reload ssh
+"""
+_EXCEPTION = """
+cp -a /etc/ssh/sshd_config /root/sshd.red
+network=$(sshd -T | sed -n 's/^allowusers [^@]*@//p' | tail -1)
+printf '%s\\n' "Match Address $network" 'AllowTcpForwarding yes' >> /etc/ssh/sshd_config
+sshd -t
+systemctl reload ssh
+sleep 1
+"""
+
+_OPEN_SSH_BACK = """
+mv /root/sshd.red /etc/ssh/sshd_config
+rm -f /root/.ssh/authorized_keys
+systemctl reload ssh
+"""
+
+_INTRUDER = """
+useradd --create-home --shell /bin/bash --password '$6$red$red' red
+install -d -m 700 -o red /home/red/.ssh
+cp /home/ops/.ssh/authorized_keys /home/red/.ssh/
+echo 'red ALL=(ALL:ALL) NOPASSWD: ALL' > /etc/sudoers.d/red
+"""
+
+BREAKS = (
+    Break(
+        "T1",
+        (
+            "test_every_port_that_answers_an_outsider_is_encrypted",
+            "test_every_hop_inside_is_encrypted",
+        ),
+        _CLEAR_SERVICE,
+        _CLEAR_SERVICE_BACK,
+    ),
+    Break(
+        "T1",
+        ("test_the_names_are_served_encrypted",),
+        {"web": "systemctl stop nginx"},
+        {"web": "systemctl start nginx"},
+    ),
+    Break(
+        "T2",
+        (
+            "test_old_versions_get_an_alert",
+            "test_a_client_that_speaks_old_tls_is_refused",
+            "test_weak_suites_of_tls_1_2_are_refused",
+        ),
+        {
+            "web": _nginx(
+                "s/ssl_protocols .*/ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;/;"
+                "s/ssl_ciphers .*/ssl_ciphers ALL:@SECLEVEL=0;/"
+            )
+        },
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "T2",
+        ("test_new_versions_are_spoken_in_order", "test_the_hybrid_key_exchange_comes_first"),
+        {"web": _nginx("s/ssl_protocols .*/ssl_protocols TLSv1.2;/")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "T6",
+        (
+            "test_security_updates_and_no_others_are_unattended",
+            "test_the_timers_run",
+            "test_the_package_lists_are_fresh",
+            "test_no_security_update_waits",
+            "test_nothing_runs_replaced_code",
+        ),
+        {"app": _STALE_HOST},
+        {"app": _STALE_HOST_BACK},
+    ),
+    Break(
+        "B1",
+        ("test_https_is_demanded_for_a_year",),
+        {"web": _without_last("Strict-Transport-Security")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B1",
+        ("test_https_is_demanded_over_tls_only",),
+        {
+            "web": _nginx(
+                r'/map $https $holdfast_hsts/,/}/s/default "";/default "max-age=63072000";/'
+            )
+        },
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B2",
+        ("test_nothing_runs_unless_it_is_turned_on",),
+        {"web": _without_last("Content-Security-Policy")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B3",
+        ("test_no_page_may_be_framed",),
+        {"web": _without_last("X-Frame-Options")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B4",
+        ("test_types_are_not_guessed",),
+        {"web": _without_last("X-Content-Type-Options")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "B5",
+        ("test_old_browsers_block_reflected_scripts",),
+        {"web": _without_last("X-XSS-Protection")},
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "S3",
+        ("test_its_own_authority_vouches_for_each_name", "test_it_serves_its_own_names_only"),
+        {
+            "web": _OTHER_CERTIFICATE
+            + _nginx(r"s/server_name \(api[^; ]*\);/server_name \1 other.example;/")
+        },
+        {"web": f"{_OTHER_CERTIFICATE_BACK} && {_NGINX_BACK}"},
+    ),
+    Break(
+        "H1",
+        (
+            "test_sshd_takes_keys_only",
+            "test_listed_users_from_listed_networks_only",
+            "test_no_password_is_asked_for",
+            "test_root_does_not_get_in",
+            "test_weak_algorithms_are_not_offered",
+        ),
+        {"app": _OPEN_SSH},
+        {"app": _OPEN_SSH_BACK},
+    ),
+    Break(
+        "H1",
+        ("test_sshd_takes_keys_only",),
+        {"app": _SIDE_DOORS},
+        {"app": _SIDE_DOORS_BACK},
+    ),
+    Break(
+        "H1",
+        ("test_sshd_takes_keys_only", "test_nobody_is_excepted"),
+        {"app": _EXCEPTION},
+        {"app": _SIDE_DOORS_BACK},
+    ),
+    Break(
+        "H2",
+        (
+            "test_an_outsider_reaches_exactly_what_is_planned",
+            "test_hosts_reach_exactly_what_is_planned",
+            "test_exactly_what_is_planned_listens",
+        ),
+        _CLEAR_SERVICE,
+        _CLEAR_SERVICE_BACK,
+    ),
+    Break(
+        "H2",
+        ("test_what_is_not_allowed_is_dropped",),
+        {
+            # That IPv4 is still dropped by somebody else's table does not help IPv6.
+            "app": "nft 'chain inet holdfast forward { policy accept ; }'; nft 'table ip red "
+            "{ chain red { type filter hook forward priority 0 ; policy drop ; } ; }'"
+        },
+        {"app": f"nft delete table ip red; {_FIREWALL_BACK}"},
+    ),
+    Break(
+        "H2",
+        ("test_exactly_what_is_planned_listens",),
+        {
+            # Nobody is squid outside the group egress.
+            "app": "install -m 755 /usr/bin/python3 /usr/local/bin/squid; "
+            "systemd-run --quiet --unit=audit-red /usr/local/bin/squid -c 'import socket, time; "
+            's = socket.socket(type=socket.SOCK_DGRAM); s.bind(("", 40000)); time.sleep(600)\'; '
+            "sleep 1"
+        },
+        {"app": "systemctl stop audit-red; rm /usr/local/bin/squid"},
+    ),
+    Break(
+        "H3",
+        ("test_accounts_send_exactly_where_they_may", "test_a_listening_outsider_is_not_reached"),
+        {"app": "nft insert rule inet holdfast outbound tcp dport '{ 22, 443 }' accept"},
+        {"app": _FIREWALL_BACK},
+    ),
+    Break(
+        "H3",
+        ("test_accounts_send_exactly_where_they_may",),
+        {"app": "nft insert rule inet holdfast outbound udp dport 53 accept"},
+        {"app": _FIREWALL_BACK},
+    ),
+    Break(
+        "H3",
+        ("test_accounts_send_exactly_where_they_may",),
+        {"app": "nft insert rule inet holdfast outbound icmp type echo-request accept"},
+        {"app": _FIREWALL_BACK},
+    ),
+    Break(
+        "H4",
+        (
+            "test_exactly_the_listed_people_have_accounts",
+            "test_no_account_has_a_password",
+            "test_exactly_the_listed_keys_open_accounts",
+            "test_exactly_the_listed_people_become_root",
+        ),
+        {"app": _INTRUDER},
+        {"app": "rm -f /etc/sudoers.d/red; userdel --remove --force red"},
+    ),
+    Break(
+        "H5",
+        ("test_kernel_settings_are_configured",),
+        {"app": "echo 'kernel.kptr_restrict = 0' > /etc/sysctl.d/99-red.conf"},
+        {"app": "rm /etc/sysctl.d/99-red.conf"},
+    ),
+    Break(
+        "H6",
+        ("test_no_unit_has_failed", "test_the_journal_survives_a_reboot", "test_failures_are_told"),
+        {
+            "app": "systemd-run --quiet --unit=audit-red false; sleep 1; "
+            "printf '[Service]\\nExecStart=true\\n' > /etc/systemd/system/holdfast-red.service; "
+            "systemctl daemon-reload; journalctl --relinquish-var"
+        },
+        {
+            "app": "systemctl reset-failed audit-red; rm /etc/systemd/system/holdfast-red.service; "
+            "systemctl daemon-reload; journalctl --flush"
+        },
+    ),
+    Break(
+        "H7",
+        (
+            "test_unknown_names_are_refused",
+            "test_sessions_are_not_resumed",
+            "test_versions_are_not_told",
+        ),
+        {
+            "web": _nginx(
+                r"s#ssl_reject_handshake on;#ssl_certificate /run/holdfast/web/tls.crt;\n"
+                "ssl_certificate_key /run/holdfast/web/tls.key;#;"
+                "s/server_tokens off/server_tokens on/;"
+                "s/ssl_session_tickets off/ssl_session_tickets on/;"
+                "s/ssl_session_cache off/ssl_session_cache shared:red:1m/"
+            )
+        },
+        {"web": _NGINX_BACK},
+    ),
+    Break(
+        "H8",
+        (
+            "test_folders_for_everybody_run_nothing",
+            "test_exactly_the_needed_programs_act_for_others",
+            "test_no_memory_is_dumped",
+        ),
+        {
+            "app": "mount -o remount,exec /tmp && "
+            "mkdir /mnt/red && mount -t tmpfs -o suid red /mnt/red && "
+            "install -m 4755 /bin/true /mnt/red/red && "
+            "systemd-run --quiet --unit=audit-red --property=LimitCORE=infinity sleep 600"
+        },
+        {
+            "app": "mount -o remount,nosuid,nodev,noexec /tmp; umount /mnt/red; rmdir /mnt/red; "
+            "systemctl stop audit-red"
+        },
+    ),
+    Break(
+        "H8",
+        ("test_exactly_the_needed_programs_act_for_others",),
+        {
+            "app": "install -m 755 /bin/true /usr/local/bin/red && "
+            "setcap cap_net_admin+ep /usr/local/bin/red"
+        },
+        {"app": "rm /usr/local/bin/red"},
+    ),
+)
