@@ -42,7 +42,7 @@ class Subnets:
 def ensure_network(podman: Podman, *, name: str, ipv6: bool) -> Subnets:
     """Return the subnets of the network `name`, creating it when it is not there."""
     if not podman.succeeds("network", "exists", name):
-        subnets: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = [_free_subnet(podman)]
+        subnets: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = [_free_subnet(podman, name)]
         if ipv6:
             subnets.append(_ula(podman, name))
         _define(podman, name, subnets)
@@ -79,7 +79,7 @@ def _define(
     write_atomic(podman.networks / f"{name}.json", json.dumps(network, indent=2) + "\n")
 
 
-def _free_subnet(podman: Podman) -> ipaddress.IPv4Network:
+def _free_subnet(podman: Podman, name: str) -> ipaddress.IPv4Network:
     routes = json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]")
     taken = [
         ipaddress.IPv4Network(route["dst"], strict=False)
@@ -91,7 +91,10 @@ def _free_subnet(podman: Podman) -> ipaddress.IPv4Network:
             net = ipaddress.ip_network(entry["subnet"])
             if isinstance(net, ipaddress.IPv4Network):
                 taken.append(net)
-    for candidate in _POOL.subnets(new_prefix=24):
+    candidates = list(_POOL.subnets(new_prefix=24))
+    # Each begins elsewhere: networks that are down, of another state folder, show nowhere.
+    first = int(_digest(podman, name), 16) % len(candidates)
+    for candidate in candidates[first:] + candidates[:first]:
         if not any(candidate.overlaps(net) for net in taken):
             return candidate
     raise NoFreeNetwork(

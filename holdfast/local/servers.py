@@ -35,6 +35,11 @@ _FIRST_NUMBER = 10
 _BOOT_SECONDS = 60
 _SHARED_SECONDS = 900  # for another installation to make a base image or a network
 
+_PORT_53 = (
+    "A name server of this machine's own holds port 53 on every address "
+    "(`ss -lunp sport = :53` names it): bind it to 127.0.0.1, or stop it, and run again."
+)
+
 
 class HostFailed(Error):
     """A host did not come up."""
@@ -106,8 +111,11 @@ class Servers:
             )
         for host in stopped:
             self._start(host.name)
+        names = [host.name for host in wanted]
         with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-            list(pool.map(self._wait, [host.name for host in wanted]))
+            named = list(pool.map(self._wait, names))
+        for name in (name for name, found in zip(names, named, strict=True) if not found):
+            self._mend_names(name)
         return self.status()
 
     def status(self) -> list[Server]:
@@ -238,20 +246,18 @@ class Servers:
         try:
             self._podman("start", self._container(name))
         except CommandFailed as error:
-            raise HostFailed(
-                f"{name} does not start: {error.output.strip()}\n"
-                "If that is about port 53 or aardvark, a DNS server holds every address of this "
-                "machine (`ss -lunp sport = :53` names it): bind it to 127.0.0.1 and run again."
-            ) from error
+            fix = _PORT_53 if "aardvark" in error.output else f"See `holdfast logs {name}`."
+            raise HostFailed(f"{name} does not start: {error.output.strip()}\n{fix}") from error
 
-    def _wait(self, name: str) -> None:
-        """Until the host lets the operator in: boot and pinned host key are proven by that."""
+    def _wait(self, name: str) -> bool:
+        """Until the host lets the operator in: boot and pinned host key are proven by that.
+
+        Returns whether the host finds names.
+        """
         deadline = time.monotonic() + _BOOT_SECONDS
-        argv = self.ssh_argv(name)
-        argv[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=3"]
         while True:
             try:
-                run([*argv, "true"], timeout=20)
+                return self._finds_names(name)
             except CommandFailed as error:
                 if time.monotonic() > deadline:
                     raise HostFailed(
@@ -259,5 +265,26 @@ class Servers:
                         f"({error.output.strip() or error.reason}); see `holdfast logs {name}`."
                     ) from error
                 time.sleep(0.3)
-            else:
-                return
+
+    def _finds_names(self, name: str) -> bool:
+        """Whether the host finds its own name, as only podman's name server knows it."""
+        argv = self.ssh_argv(name)
+        argv[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=3"]
+        try:
+            run([*argv, "timeout", "4", "getent", "hosts", f"{name}.dns.podman"], timeout=30)
+        except CommandFailed as error:
+            if error.reason in {"ended with status 2", "ended with status 124"}:
+                return False  # getent found nothing, or nobody answered
+            raise
+        return True
+
+    def _mend_names(self, name: str) -> None:
+        """Offer the network to podman's name server again.
+
+        Where its port was taken it only wrote so to the journal, and never tries again by itself.
+        """
+        self._podman("network", "reload", self._container(name))
+        if not self._finds_names(name):
+            raise HostFailed(
+                f"{name} finds no names: podman's name server does not answer it. {_PORT_53}"
+            )

@@ -27,12 +27,24 @@ class FakePodman:
 def free(monkeypatch: pytest.MonkeyPatch, *, routes: list[str], networks: list[str]) -> str:
     listed = json.dumps([{"dst": "default"}, *({"dst": route} for route in routes)])
     monkeypatch.setattr(network, "run", lambda _: listed)
-    return str(network._free_subnet(FakePodman(networks)))  # type: ignore[arg-type]
+    return str(network._free_subnet(FakePodman(networks), "holdfast-a"))  # type: ignore[arg-type]
 
 
-def test_takes_the_first_that_nothing_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    routes = ["10.73.0.0/24", "192.0.2.0/24", "10.73.1.7"]
-    assert free(monkeypatch, routes=routes, networks=["10.73.2.0/23"]) == "10.73.4.0/24"
+def test_takes_what_nothing_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ipaddress.IPv4Network("10.73.4.0/23")
+    routes = [str(net) for net in network._POOL.address_exclude(kept)]
+    routes += ["192.0.2.0/24", "10.73.5.7"]
+    assert free(monkeypatch, routes=routes, networks=[]) == "10.73.4.0/24"
+    with pytest.raises(NoFreeNetwork):
+        free(monkeypatch, routes=routes, networks=["10.73.4.128/25"])
+
+
+def test_other_networks_begin_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one which is down, in another state folder, is not met."""
+    monkeypatch.setattr(network, "run", lambda _: "[]")
+    podmans = [FakePodman([], folder) for folder in ("/one", "/two")]
+    found = {network._free_subnet(podman, "holdfast-a") for podman in podmans}  # type: ignore[arg-type]
+    assert len(found) == 2
 
 
 def test_takes_nothing_of_what_podman_and_docker_give_to_others() -> None:

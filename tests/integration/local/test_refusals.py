@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.integration.local.conftest import command
+from holdfast.installation import Installation
+from holdfast.local import record
+from tests.integration.local.conftest import Holdfast, command
+
+_IP_FREEBIND = 15  # linux/in.h
 
 
 def refused(*around: str, inventory: Path, state: Path) -> str:
@@ -54,3 +60,21 @@ def test_overlay_on_overlay(inventory: Path, tmp_path: Path) -> None:
         f"- {merged} is on overlayfs, which cannot carry containers; set HOLDFAST_STATE" in message
     )
     assert not list((tmp_path / "upper").glob("podman"))
+
+
+def test_port_53_is_taken(holdfast: Holdfast, installation: Installation) -> None:
+    """A name server on every address keeps podman's own from the bridge; once gone, `up` mends."""
+    holdfast("up", "--until", "servers")
+    holdfast("down")
+    gateways = record.load(installation.folder)["operator_addresses"]
+    with ExitStack() as held:
+        for address in gateways:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            occupant = held.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            # The bridge is down, and its addresses with it.
+            occupant.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+            occupant.bind((address, 53))
+        message = holdfast("up", "--until", "servers", status=2).stderr
+        assert "`ss -lunp sport = :53` names it" in message
+    holdfast("up", "--until", "servers")
+    holdfast("ssh", "two", "getent", "hosts", "panel.itest.holdfast.test")
