@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # In front of a command that works for long: it dies with us, also when we are killed.
 WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+# The same for one that starts others and mounts file systems: those end with it.
+ALONE = (*WITH_US, "unshare", "--mount-proc", "--pid", "--fork", "--kill-child", "--")
 
 _TAIL_LINES = 15
 
@@ -23,7 +25,7 @@ class CommandFailed(Error):
     def __init__(self, argv: Sequence[str], reason: str, output: str = "") -> None:
         tail = "\n".join(output.strip().splitlines()[-_TAIL_LINES:])
         super().__init__(
-            f"`{' '.join([word for word in argv if word not in WITH_US][:6])}` {reason}."
+            f"`{' '.join([word for word in argv if word not in ALONE][:6])}` {reason}."
             + (f"\n{tail}" if tail else "")
         )
         self.reason = reason

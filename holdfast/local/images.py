@@ -8,9 +8,9 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from holdfast import paths
 from holdfast.errors import Error
-from holdfast.process import WITH_US, run
+from holdfast.local.podman import folder
+from holdfast.process import ALONE, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ def ensure_image(
     if podman.succeeds("image", "exists", name) and _age(podman, name) < _MAX_AGE_SECONDS:
         return name
     say(f"making the {release} base image with {len(wanted)} packages (once; about a minute)")
-    scratch = paths.cache_folder() / "image"  # one at a time: callers hold the machine's lock
+    scratch = folder() / "image"  # one at a time: callers hold the machine's lock
     if scratch.exists():
         shutil.rmtree(scratch)
     scratch.mkdir(parents=True)
@@ -96,7 +96,7 @@ def ensure_image(
         archive = scratch / "image.tar"
         run(
             [
-                *WITH_US,
+                *ALONE,
                 "mmdebstrap",
                 "--quiet",
                 "--mode=root",
@@ -116,7 +116,7 @@ def ensure_image(
         )
         # podman import tags only a complete image.
         podman("import", "--quiet", str(archive), name, timeout=300)
-        podman("image", "prune", "--force")
+        podman("image", "prune", "--all", "--force", "--filter", f"until={_MAX_AGE_SECONDS}s")
     finally:
         shutil.rmtree(scratch)
     return name

@@ -15,6 +15,7 @@ from holdfast.local.machine import inspect
 from holdfast.local.podman import Podman
 
 NAME = "itest"
+LABEL = ("--filter", f"label=holdfast.installation={NAME}")
 
 _HOSTS = """\
 ---
@@ -31,6 +32,15 @@ def command(inventory: Path, *argv: str, name: str = NAME) -> list[str]:
     """The command line that works on the test's installation."""
     holdfast = str(Path(sys.executable).with_name("holdfast"))
     return [holdfast, "--name", name, "--inventory", str(inventory), *argv]
+
+
+def pinned(installation: Installation) -> list[str]:
+    lines = (installation.folder / "known_hosts").read_text().splitlines()
+    return sorted(line.split(",")[0] for line in lines)
+
+
+def names(podman: Podman) -> list[str]:
+    return sorted(podman("ps", "--all", "--format", "{{.Names}}", *LABEL).split())
 
 
 @pytest.fixture(scope="session")

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import time
 from pathlib import Path
-
-import pytest
 
 from holdfast.installation import Installation
 from holdfast.local.podman import Podman
-from tests.integration.local.conftest import Holdfast, command
-
-LABEL = ("--filter", "label=holdfast.installation=itest")
-
-
-def pinned(installation: Installation) -> list[str]:
-    lines = (installation.folder / "known_hosts").read_text().splitlines()
-    return sorted(line.split(",")[0] for line in lines)
-
-
-def names(podman: Podman) -> list[str]:
-    return sorted(podman("ps", "--all", "--format", "{{.Names}}", *LABEL).split())
+from tests.integration.local.conftest import LABEL, Holdfast, command, names, pinned
 
 
 def test_the_life_of_an_installation(
@@ -63,30 +48,14 @@ def test_the_life_of_an_installation(
     assert json.loads(holdfast("status", "--json").stdout)["hosts"] == before
     assert pinned(installation) == ["one", "two"]
 
+    holdfast("destroy", status=130)  # it asks, and an empty standard input does not answer
+    assert installation.folder.exists()
     holdfast("destroy", "--yes")
     assert names(podman) == []
     assert podman("volume", "ls", "--quiet", *LABEL) == ""
     assert not podman.succeeds("network", "exists", "holdfast-itest")
     assert not bridge.exists()
     assert not installation.folder.exists()
-
-
-@pytest.mark.parametrize("seconds", [1.5, 2.5, 4.0])
-def test_killed_at_any_moment_it_recovers(
-    holdfast: Holdfast, inventory: Path, podman: Podman, installation: Installation, seconds: float
-) -> None:
-    process = subprocess.Popen(
-        command(inventory, "up", "--until", "servers"),
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    holdfast("up", "--until", "servers")
-    assert names(podman) == ["holdfast-itest-one", "holdfast-itest-two"]
-    assert pinned(installation) == ["one", "two"]
-    assert holdfast("ssh", "one", "true").returncode == 0
 
 
 def test_a_host_with_another_key_is_not_believed(holdfast: Holdfast, podman: Podman) -> None:
@@ -136,9 +105,3 @@ def test_an_inventory_that_is_no_yaml_is_refused(holdfast: Holdfast, inventory: 
     assert str(inventory) in refused.stderr
     assert "is not YAML; mend it" in refused.stderr
     hosts.write_text(good)
-
-
-def test_destroy_asks_first(holdfast: Holdfast, installation: Installation) -> None:
-    holdfast("up", "--until", "servers")
-    holdfast("destroy", status=130)  # no answer on an empty standard input
-    assert installation.folder.exists()

@@ -1,0 +1,108 @@
+"""Killed at any moment, the same command run again ends in the same state."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.installation import Installation
+from holdfast.local.podman import Podman, folder
+from tests.integration.local.conftest import LABEL, Holdfast, command, names, pinned
+
+# A recipe of its own: smaller, and made anew each time.
+_MAKE_IMAGE = """
+from holdfast.local import images
+from holdfast.local.podman import Podman
+images._BOOT = images._COMMON = ()
+images._HOOK = "true"
+print(images.ensure_image(Podman(), release="trixie", packages=["hello"], say=lambda _: None))
+"""
+
+
+def killed(argv: list[str], *, seconds: float) -> None:
+    """Start a command and kill it, with all that it started, after some seconds."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 2.5, 4.0])
+def test_up(
+    holdfast: Holdfast, inventory: Path, podman: Podman, installation: Installation, seconds: float
+) -> None:
+    killed(command(inventory, "up", "--until", "servers"), seconds=seconds)
+    holdfast("up", "--until", "servers")
+    assert names(podman) == ["holdfast-itest-one", "holdfast-itest-two"]
+    assert pinned(installation) == ["one", "two"]
+    assert holdfast("ssh", "one", "true").returncode == 0
+
+
+def test_destroy(
+    holdfast: Holdfast, inventory: Path, podman: Podman, installation: Installation
+) -> None:
+    """What is half destroyed can be brought up again, or destroyed to the end."""
+    holdfast("up", "--until", "servers")
+    killed(command(inventory, "destroy", "--yes"), seconds=1.2)
+    holdfast("up", "--until", "servers")
+    assert names(podman) == ["holdfast-itest-one", "holdfast-itest-two"]
+    for seconds in (0.9, 1.2, 1.5):
+        killed(command(inventory, "destroy", "--yes"), seconds=seconds)
+    holdfast("destroy", "--yes")
+    assert names(podman) == []
+    assert podman("volume", "ls", "--quiet", *LABEL) == ""
+    assert not podman.succeeds("network", "exists", "holdfast-itest")
+    assert not list(installation.folder.parent.glob(f"*{installation.name}*"))
+
+
+@pytest.fixture
+def own_image(podman: Podman) -> Iterator[list[str]]:
+    """The command that makes an image; at the end what it printed is removed."""
+    made: list[str] = []
+    yield made
+    for name in made:
+        podman("rmi", "--ignore", name)
+
+
+def test_the_making_of_an_image(podman: Podman, own_image: list[str]) -> None:
+    """Neither a mount nor a program stays, which the next run would delete through or race with."""
+    make = [sys.executable, "-c", _MAKE_IMAGE]
+    scratch = str(folder() / "image")
+    with subprocess.Popen(make, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        while not any(scratch in mounts for mounts in mounts_of_group(process.pid)):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.kill()
+    time.sleep(1)
+    assert mounts_of_group(process.pid) == []
+    assert scratch not in Path("/proc/self/mounts").read_text()
+
+    done = subprocess.run(make, stdout=subprocess.PIPE, text=True, check=True)
+    own_image.append(done.stdout.strip())
+    assert podman.succeeds("image", "exists", own_image[0])
+    assert not Path(scratch).exists()
+
+
+def mounts_of_group(leader: int) -> list[str]:
+    """What each process of a process group sees mounted."""
+    listed = subprocess.run(
+        ["pgrep", "--pgroup", str(leader), "--runstates", "DRST"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = []
+    for number in listed.stdout.split():
+        try:
+            found.append(Path("/proc", number, "mounts").read_text())
+        except OSError:  # it has ended
+            continue
+    return found
