@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from holdfast.errors import Error
+from holdfast.local import apt
 from holdfast.local.podman import folder
 from holdfast.process import ALONE, run
 
@@ -47,6 +48,9 @@ chroot "$1" useradd --create-home --shell /bin/bash {OPERATOR}
 install -m 0440 /dev/null "$1/etc/sudoers.d/{OPERATOR}"
 echo "{OPERATOR} ALL=(ALL:ALL) NOPASSWD: ALL" >"$1/etc/sudoers.d/{OPERATOR}"
 rm -f "$1"/etc/ssh/ssh_host_*
+# A proxy on this machine's own loopback serves the making, and could not serve a host.
+own="$1/etc/apt/apt.conf.d/99mmdebstrap"
+[ ! -e "$own" ] || sed -i '\\,//127[.]\\|//localhost[:/]\\|//\\[::1\\],d' "$own"
 cat >"$1/etc/systemd/system/shared-mounts.service" <<'UNIT'
 [Unit]
 Description=Let units see the mounts that systemd makes for them, as on a machine of its own
@@ -83,7 +87,9 @@ def ensure_image(
             f"{' or '.join(get_args(Release))}."
         )
     wanted = sorted({*_BOOT, *_COMMON, *packages})
-    digest = hashlib.sha256(repr((_RECIPE, release, wanted, _HOOK)).encode()).hexdigest()[:16]
+    mirrors, proxy = apt.sources(release), apt.proxy()
+    inputs = (_RECIPE, release, wanted, _HOOK, mirrors, proxy)
+    digest = hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
     name = f"localhost/holdfast-{release}:{digest}"
     if podman.succeeds("image", "exists", name) and _age(podman, name) < _MAX_AGE_SECONDS:
         return name
@@ -104,11 +110,13 @@ def ensure_image(
                 f"--include={','.join(wanted)}",
                 "--dpkgopt=path-exclude=/usr/share/man/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
+                *(f"--aptopt={line}" for line in proxy),
                 f"--customize-hook={_HOOK}",
                 # The first package that a role installs needs no download of lists.
                 "--skip=cleanup/apt/lists",
                 release,
                 str(archive),
+                *mirrors,
             ],
             # Not in /tmp, which may be memory, or forbid devices and programs.
             env={**os.environ, "TMPDIR": str(scratch)},

@@ -17,6 +17,15 @@ from holdfast.local.podman import Podman
 NAME = "itest"
 LABEL = ("--filter", f"label=holdfast.installation={NAME}")
 
+# A recipe of its own: smaller, and made anew each time.
+MAKE_IMAGE = """
+from holdfast.local import images
+from holdfast.local.podman import Podman
+images._BOOT = images._COMMON = ()
+images._HOOK = "true"
+print(images.ensure_image(Podman(), release="trixie", packages=["hello"], say=lambda _: None))
+"""
+
 _HOSTS = """\
 ---
 all:

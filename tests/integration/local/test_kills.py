@@ -14,16 +14,7 @@ import pytest
 
 from holdfast.installation import Installation
 from holdfast.local.podman import Podman, folder
-from tests.integration.local.conftest import LABEL, Holdfast, command, names, pinned
-
-# A recipe of its own: smaller, and made anew each time.
-_MAKE_IMAGE = """
-from holdfast.local import images
-from holdfast.local.podman import Podman
-images._BOOT = images._COMMON = ()
-images._HOOK = "true"
-print(images.ensure_image(Podman(), release="trixie", packages=["hello"], say=lambda _: None))
-"""
+from tests.integration.local.conftest import LABEL, MAKE_IMAGE, Holdfast, command, names, pinned
 
 
 def killed(argv: list[str], *, seconds: float) -> None:
@@ -74,7 +65,7 @@ def own_image(podman: Podman) -> Iterator[list[str]]:
 
 def test_the_making_of_an_image(podman: Podman, own_image: list[str]) -> None:
     """Neither a mount nor a program stays, which the next run would delete through or race with."""
-    make = [sys.executable, "-c", _MAKE_IMAGE]
+    make = [sys.executable, "-c", MAKE_IMAGE]
     scratch = str(folder() / "image")
     with subprocess.Popen(make, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         while not any(scratch in mounts for mounts in mounts_of_group(process.pid)):
