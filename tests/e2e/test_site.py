@@ -25,6 +25,11 @@ _DRIFT = {
     ),
 }
 
+_STRANGERS = """
+firewall_flows:
+  - {name: x, from: [strangers], to: [web], port: 1, protocol: tcp, purpose: a group of nobody}
+"""
+
 
 def test_a_check_on_fresh_hosts_ends_well_and_names_what_it_cannot_foresee(site: Site) -> None:
     if site.fresh_check is None:
@@ -92,11 +97,7 @@ def test_it_comes_back_after_a_restart_of_every_host(site: Site) -> None:
         ("ssh_max_auth_tries: many", "ssh_max_auth_tries"),
         ("installation_operator_addresses: []", "would lock"),
         ("base_administrators: []", "base_administrators"),
-        (
-            "firewall_flows: [{name: x, from: [strangers], to: [web], port: 1, "
-            "protocol: tcp, purpose: a test}]",
-            "strangers",
-        ),
+        (_STRANGERS, "strangers"),
     ],
 )
 def test_a_wrong_inventory_is_refused_before_anything_changes(
