@@ -1,9 +1,14 @@
 """Listed clients reach listed names through a tunnel; everything else is refused and recorded."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+_REPOSITORY = Path(__file__).resolve().parents[5]
 _PORT = 3128
 _LISTEN = """
 import socket
@@ -164,3 +169,43 @@ def test_squid_runs_in_its_cage(host):
         inside = f"nsenter --target {process} --mount"
         assert host.run(f"{inside} touch /etc/test").rc != 0
         assert host.check_output(f"{inside} ls /home") == ""
+
+
+@pytest.fixture(scope="module")
+def play():
+    """Run the scenario's play, for one host."""
+
+    def run(host, *arguments):
+        done = subprocess.run(
+            [
+                Path(sys.executable).with_name("ansible-playbook"),
+                *("-i", host.backend.ansible_inventory),
+                *("--limit", host.backend.get_hostname(), *arguments),
+                str(Path(__file__).parents[1] / "converge.yml"),
+            ],
+            cwd=_REPOSITORY,
+            env={**os.environ, "ANSIBLE_FORCE_COLOR": "false"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_what_a_killed_run_left_unread_is_read_by_the_next(host, play):
+    """It was killed after it had written the configuration, and before squid read it."""
+    one = "sed -i 's/^max_filedescriptors .*/max_filedescriptors {}/' /etc/squid/squid.conf"
+    host.check_output(one.format(2048) + " && systemctl restart squid && sleep 2.5")
+    host.check_output(one.format(4096))
+    assert " changed=1 " in play(host)
+    limits = host.check_output("cat /proc/$(systemctl show --value -p MainPID squid)/limits")
+    assert "Max open files            4096 " in limits
+
+
+def test_a_list_that_makes_no_sense_is_refused_before_anything_changes(host, play):
+    entry = {"name": "Push", "domains": ["192.0.2.1"], "purpose": "x"}
+    said = play(host, "--extra-vars", json.dumps({"egress_proxy_allowed": [entry]}))
+    assert "egress_proxy_allowed or egress_proxy_listen is wrong." in said
+    assert " changed=0 " in said
