@@ -243,8 +243,17 @@ class Servers:
         self._podman("rename", unfinished, final)
 
     def _start(self, name: str) -> None:
+        container = self._container(name)
         try:
-            self._podman("start", self._container(name))
+            try:
+                self._podman("start", container)
+            except CommandFailed as error:
+                if "already exists" not in error.output:
+                    raise
+                # A start that was killed: runc had begun, and podman does not know.
+                identifier = self._podman("inspect", "--format", "{{.Id}}", container).strip()
+                run(["runc", "delete", "--force", identifier])
+                self._podman("start", container)
         except CommandFailed as error:
             fix = _PORT_53 if "aardvark" in error.output else f"See `holdfast logs {name}`."
             raise HostFailed(f"{name} does not start: {error.output.strip()}\n{fix}") from error
