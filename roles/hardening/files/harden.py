@@ -87,15 +87,26 @@ def _blocked_modules(names, *, container):
             yield name, "loaded", "it was loaded before; a reboot leaves it out"
 
 
+def _refused():
+    """Why the last run could not set what it found, by kind, wish, name, wanted and found."""
+    try:
+        entries = json.loads(_RECORD.read_text(encoding="utf-8"))["unsettable"]
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {tuple(entry.values()): reason for entry in entries if (reason := entry.pop("reason"))}
+
+
 def main(*, dry_run, stdin=False):
     wanted = json.loads(sys.stdin.read() if stdin else _WANTED.read_text(encoding="utf-8"))
+    # Some refusals show only by trying, which a dry run must not: a container's are remembered.
+    refused = _refused() if dry_run and wanted["container"] else {}
     changed, unsettable = [], []
 
     def note(kind, wish, value, outcomes):
         for name, before, error in outcomes:
             entry = {"kind": kind, "wish": wish, "name": name, "wanted": value, "found": before}
-            if error:
-                unsettable.append({**entry, "reason": error})
+            if reason := error or refused.get(tuple(entry.values())):
+                unsettable.append({**entry, "reason": reason})
             else:
                 changed.append(entry)
 
@@ -119,7 +130,11 @@ def main(*, dry_run, stdin=False):
     print(json.dumps({**result, "changed": changed}))
     failed = [entry["name"] for entry in unsettable if entry["reason"].startswith(_FAILURE)]
     if failed and not wanted["container"]:
-        print(f"Not in force: {', '.join(failed)}", file=sys.stderr)
+        print(
+            f"Not in force: {', '.join(failed)}. The kernel refuses what hardening_sysctl and"
+            " hardening_mounts wish for: correct them there, or give the host another kernel.",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

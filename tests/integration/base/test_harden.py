@@ -47,3 +47,29 @@ def test_dry_run_takes_the_wishes_it_is_handed(kernel, monkeypatch, capsys):
     changed = json.loads(capsys.readouterr().out)["changed"]
     assert [entry["name"] for entry in changed] == ["kernel.sysrq"]
     assert sorted(path.name for path in kernel.parent.iterdir()) == ["kernel"]
+
+
+def _dry_run(monkeypatch, capsys, *, container):
+    wishes = {"container": container, "sysctl": {"kernel.sysrq": 0}, "mounts": {}, "modules": []}
+    monkeypatch.setattr(harden.sys, "stdin", io.StringIO(json.dumps(wishes)))
+    assert harden.main(dry_run=True, stdin=True) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_dry_run_of_a_container_remembers_what_only_trying_shows(kernel, monkeypatch, capsys):
+    refusal = {
+        "kind": "sysctl",
+        "wish": "kernel.sysrq",
+        "name": "kernel.sysrq",
+        "wanted": "0",
+        "found": "1",
+        "reason": "could not be set: the kernel keeps its value",
+    }
+    record = kernel.parent / "record.json"
+    record.write_text(json.dumps({"unsettable": [refusal]}), encoding="utf-8")
+    seen = _dry_run(monkeypatch, capsys, container=True)
+    assert (seen["unsettable"], seen["changed"]) == ([refusal], [])
+    # A host of its own must try again: there it is a failure, and may be mended.
+    assert _dry_run(monkeypatch, capsys, container=False)["changed"]
+    (kernel / "sysrq").write_text("2\n", encoding="utf-8")
+    assert _dry_run(monkeypatch, capsys, container=True)["changed"]

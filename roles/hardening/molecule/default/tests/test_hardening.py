@@ -149,6 +149,12 @@ def test_units_of_ours_start_from_the_sandbox(host):
         host.check_output("rm %s; systemctl daemon-reload", unit)
 
 
+def test_units_of_others_have_the_sandbox_that_is_wished(host):
+    """systemd has read it, too."""
+    shown = host.check_output("systemctl show apt-daily.service -P ProtectKernelLogs")
+    assert shown == "yes"
+
+
 @pytest.mark.parametrize("module", ["dccp", "sctp", "usb-storage"])
 def test_blocked_module_is_configured(host, module, record):
     """A kernel of its own would show whether it can be loaded; here that is on record."""
