@@ -165,7 +165,8 @@ def is_stale(unit: dict[str, str], uses: Iterable[str]) -> bool:
     if unit["ActiveState"] != "active":
         return False  # it reads them when it starts
     began = int(unit["StateChangeTimestamp"].lstrip("@"))
-    return any(Path(path).exists() and Path(path).stat().st_mtime > began + 1 for path in uses)
+    # Not st_mtime: a copied file may bring the time of the operator's clock.
+    return any(Path(path).exists() and Path(path).stat().st_ctime > began + 1 for path in uses)
 
 
 def main() -> None:

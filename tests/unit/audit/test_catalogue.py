@@ -44,7 +44,7 @@ _NOT_BREAKABLE_HERE = {"test_system.py::test_kernel_settings_hold"}
 
 def _breaks():
     """Return (control, check) of everything that is broken on a live host."""
-    tree = ast.parse((paths.repository() / "tests" / "e2e" / "test_audit_red.py").read_text())
+    tree = ast.parse((paths.repository() / "tests" / "e2e" / "breaks.py").read_text())
     calls = [
         node
         for node in ast.walk(tree)
