@@ -87,7 +87,7 @@ def _wait_until_back(asked: dict[str, Any], login: list[str], began: float) -> s
         time.sleep(3)
     return (
         f"The host puts the old state back by itself {seconds} s after it was armed, but {host} has"
-        " not answered a login since: look at its console."
+        " not answered a login since. Reboot it: what is pending is undone at boot too."
     )
 
 

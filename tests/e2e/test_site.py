@@ -23,6 +23,8 @@ _DRIFT = {
         "echo '# mine' | sudo tee -a /etc/holdfast/firewall.nft; "
         "sudo chmod 644 /etc/sudoers.d/holdfast-*"
     ),
+    # In the kernel only: every file is as it was.
+    "vault1": "sudo nft insert rule inet holdfast inbound tcp dport 9 accept",
 }
 
 _STRANGERS = """
