@@ -97,14 +97,16 @@ class Site:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
         ) as process:
             assert process.stdout is not None
             seen = []
             for line in process.stdout:
                 seen.append(line)
                 if line.startswith(f"TASK [{moment}"):
-                    os.killpg(process.pid, signal.SIGKILL)
+                    # As when the machine dies: its workers with it, which have sessions of their own.
+                    process.send_signal(signal.SIGSTOP)
+                    subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=True)
+                    process.kill()
                     break
             else:
                 pytest.fail(f"never at {moment}:\n{''.join(seen)}")
