@@ -103,7 +103,7 @@ class Site:
             for line in process.stdout:
                 seen.append(line)
                 if line.startswith(f"TASK [{moment}"):
-                    # As when the machine dies: its workers with it, which have sessions of their own.
+                    # As when the machine dies: with its workers, which have sessions of their own.
                     process.send_signal(signal.SIGSTOP)
                     subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=True)
                     process.kill()

@@ -68,7 +68,8 @@ def test_destroy(
     assert names(podman) == []
     assert podman("volume", "ls", "--quiet", *LABEL) == ""
     assert not podman.succeeds("network", "exists", "holdfast-itest")
-    assert not list(installation.folder.parent.glob(f"*{installation.name}*"))
+    assert not installation.folder.exists()
+    assert not list(installation.folder.parent.glob(f".{installation.name}.*"))
 
 
 @pytest.fixture
