@@ -103,13 +103,16 @@ def main() -> None:
         try:
             status = ask(address, port, wanted["host"], wanted["path"])
         except (OSError, http.client.HTTPException) as error:
-            module.fail_json(msg=f"{url} gave no answer on {address}: {error}")
+            module.fail_json(
+                msg=f"{url} gave no answer on {address}: {error}. See journalctl -u nginx."
+            )
         statuses.append(status)
         if status not in wanted["status"]:
             expected = ", ".join(str(code) for code in wanted["status"])
             wrong.append(f"{url} answered {status} instead of {expected}")
     if wrong:
-        module.fail_json(msg="; ".join(wrong), statuses=statuses)
+        fix = "Correct web_sites or web_denied, or what stands behind nginx, and run again."
+        module.fail_json(msg=f"{'; '.join(wrong)}. {fix}", statuses=statuses)
     module.exit_json(changed=False, statuses=statuses)
 
 

@@ -21,10 +21,14 @@ def _located(**location):
     return {"web_sites": [{**_GOOD, "locations": [{"path": "/x", **location}]}]}
 
 
+def _certified(**certificate):
+    one = {"service": "web", "names": ["api.web.test"], "unit": "nginx.service", **certificate}
+    return {"certificates_servers": [one], "certificates_ca_folder": "/nonexistent"}
+
+
 # Wrong input, and what the message must name.
 WRONG = {
-    "other_release": ({"release": "bullseye"}, "Debian bookworm and trixie, not"),
-    "no_certificate": ({"web_tls_key": "/nonexistent/key"}, "must exist before role web runs"),
+    "other_release": ({"__release": "bullseye"}, "Debian bookworm and trixie, not"),
     "two_of_a_name": ({"web_sites": [_GOOD, _GOOD]}, "each once"),
     "odd_name": ({"web_sites": [{**_GOOD, "name": "a;b"}]}, "small letters and digits"),
     "open_admin": ({"web_sites": [{**_GOOD, "name": "admin"}]}, "the site admin has `allow`"),
@@ -70,6 +74,10 @@ WRONG = {
         _located(proxy={"url": _HOP + "/x", "ca": "/ca", "server_name": "app"}),
         "needs an https URL",
     ),
+    "no_authority": (_certified(), "There is no certification authority in /nonexistent"),
+    "no_name": (_certified(names=[]), "at least one DNS name"),
+    "no_unit": (_certified(unit="nginx"), "a unit that ends in .service"),
+    "too_long": ({"certificates_days": 91}, "which is 90 at most"),
 }
 RIGHT = {
     "old_tls": {"addresses": ["10.0.0.1", "10.0.0.2"], "web_legacy_tls_address": "10.0.0.2"},
@@ -80,31 +88,33 @@ RIGHT = {
 
 
 @pytest.fixture(scope="module")
-def preflight(tmp_path_factory):
-    """The output of the role's preflight on one pretended host per case."""
-    folder = tmp_path_factory.mktemp("preflight")
-    present = str(Path(__file__))
+def wishes(tmp_path_factory):
+    """What is said of the wishes of one pretended host per case."""
+    folder = tmp_path_factory.mktemp("wishes")
     common = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
-        "release": "trixie",
+        "__release": "trixie",
         "installation_operator_addresses": [],
         "web_domain": "web.test",
-        "web_tls_certificate": present,
-        "web_tls_key": present,
         "web_legacy_tls_sites": [],
         "web_sites": [_GOOD],
     }
     cases = {name: values for name, (values, _) in WRONG.items()} | RIGHT
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"all": {"hosts": cases, "vars": common}}))
+    roles = [
+        {"ansible.builtin.import_role": {"name": name}, "when": False}
+        for name in ("certificates", "web")
+    ]
     play = {
         "hosts": "all",
         "gather_facts": False,
         "become": False,
         "tasks": [
-            {"set_fact": {"ansible_facts": {"distribution_release": "{{ release }}"}}},
-            {"include_role": {"name": "web", "tasks_from": "preflight"}},
+            {"set_fact": {"ansible_facts": {"distribution_release": "{{ __release }}"}}},
+            {"check_inventory": None},
+            *roles,
         ],
     }
     playbook = folder / "play.json"
@@ -121,15 +131,15 @@ def preflight(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_refused_with_the_fix(preflight, case):
-    failures = re.findall(rf"^(?:fatal|failed): \[{case}\].*", preflight, re.MULTILINE)
-    assert failures, preflight[-3000:]
+def test_wrong_input_is_refused_with_the_fix(wishes, case):
+    failures = re.findall(rf"^(?:fatal|failed): \[{case}\].*", wishes, re.MULTILINE)
+    assert failures, wishes[-3000:]
     assert WRONG[case][1] in failures[0].replace("\\n", " ").replace("\\u2026", "…")
 
 
 @pytest.mark.parametrize("case", RIGHT)
-def test_right_input_passes(preflight, case):
-    assert re.search(rf"^{case} .* failed=0 ", preflight, re.MULTILINE), preflight[-3000:]
+def test_right_input_passes(wishes, case):
+    assert re.search(rf"^{case} .* failed=0 ", wishes, re.MULTILINE), wishes[-3000:]
 
 
 def test_own_certificates_need_no_authority(tmp_path):
@@ -155,20 +165,15 @@ def test_own_certificates_need_no_authority(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def wrongly():
-    """A run of the scenario's play with a URL that must be denied, and is not."""
+def converge():
+    """Run the scenario's play with other variables."""
 
-    def run(host):
-        wrong = {
-            "web_denied": [{"site": "api", "path": "/document"}],
-            "web_rate": 999,
-            "certificates_servers": [],
-        }
+    def run(host, **variables):
         done = subprocess.run(
             [
                 _PLAYBOOK,
-                *("-i", os.environ["MOLECULE_INVENTORY_FILE"]),
-                *("--limit", host.backend.get_hostname(), "--extra-vars", json.dumps(wrong)),
+                *("-i", host.backend.ansible_inventory),
+                *("--limit", host.backend.get_hostname(), "--extra-vars", json.dumps(variables)),
                 str(Path(__file__).parents[1] / "converge.yml"),
             ],
             cwd=_REPOSITORY,
@@ -177,12 +182,54 @@ def wrongly():
             text=True,
             check=False,
         )
-        assert done.returncode != 0
-        expected = "https://api.web.test/document answered 200 instead of 401, 403, 404"
-        assert expected in done.stdout, done.stdout
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def wrongly(converge):
+    """A run with a URL that must be denied, and is not."""
+
+    def run(host):
+        denied = [{"site": "api", "path": "/document"}]
+        said = converge(host, web_denied=denied, web_rate=999, certificates_servers=[])
+        expected = "https://api.web.test/document answered 200 instead of 401, 403, 404"
+        assert expected in said, said
+        return said
+
+    return run
+
+
+def test_without_a_certificate_nothing_is_changed(host, converge):
+    before = host.check_output("sha256sum /etc/nginx/nginx.conf")
+    said = converge(host, web_tls_key="/nonexistent/key")
+    assert "/nonexistent/key must exist before role web runs." in said
+    assert " changed=0 " in said
+    assert host.check_output("sha256sum /etc/nginx/nginx.conf") == before
+
+
+def test_what_a_killed_run_left_unread_is_read_by_the_next(host, converge):
+    """It was killed after it had written the configuration, and before nginx read it."""
+    host.check_output("sed -i s/rate=200r/rate=199r/ /etc/nginx/nginx.conf")
+    host.check_output("systemctl reload nginx")
+    host.check_output("sed -i s/rate=199r/rate=200r/ /etc/nginx/nginx.conf")
+    assert host.check_output("/usr/local/lib/holdfast/nginx-generation pending") == "reload"
+    assert " changed=1 " in converge(host)
+    assert host.check_output("/usr/local/lib/holdfast/nginx-generation pending") == ""
+
+
+def test_a_seal_that_does_not_open_ends_in_a_new_certificate(host, converge, openssl):
+    """It is sealed, unsealed, and what nginx shows."""
+    before = host.check_output("cat /run/holdfast/web/tls.crt")
+    host.check_output("echo damaged > /etc/credstore.encrypted/holdfast-tls-web")
+    said = converge(host)
+    assert " failed=0 " in said, said
+    host.check_output("systemctl restart holdfast-tls-web")
+    after = host.check_output("cat /run/holdfast/web/tls.crt")
+    assert after != before
+    assert after in openssl("-tls1_3")
+    assert host.file("/etc/credstore.encrypted/holdfast-tls-web").mode == 0o600
 
 
 def test_an_unproven_configuration_of_a_killed_run_does_not_come_back(host, wrongly):
