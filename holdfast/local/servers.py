@@ -6,6 +6,7 @@ can be thrown away and made again.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _FIRST_NUMBER = 10
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_VOLUME = re.compile(r"(?:/[A-Za-z0-9.-]+)+")
 _BOOT_SECONDS = 60
 _SHARED_SECONDS = 900  # for another installation to make a base image or a network
 
@@ -45,6 +48,10 @@ class HostFailed(Error):
     """A host did not come up."""
 
 
+class BadHost(Error):
+    """The inventory wants a host that cannot stand on this machine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A host as the inventory wants it. `names` are DNS names beside its own."""
@@ -54,6 +61,23 @@ class Wanted:
     packages: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit into the names of containers and volumes.
+
+        They are holdfast-INSTALLATION_HOST_PATH: no part may hold the `_` between them.
+        """
+        if not _HOST.fullmatch(self.name):
+            raise BadHost(
+                f"{self.name!r} cannot name a host on this machine; use 1 to 63 of a-z, 0-9 and -, "
+                "neither beginning nor ending with -."
+            )
+        for path in self.volumes:
+            if not _VOLUME.fullmatch(path):
+                raise BadHost(
+                    f"{self.name}: {path!r} cannot be a volume; list in local_volumes absolute "
+                    "paths of letters, digits, . and -."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +204,7 @@ class Servers:
         return record.load(self._installation.folder)
 
     def _container(self, name: str) -> str:
-        return f"{self._prefix}-{name}"
+        return f"{self._prefix}_{name}"
 
     def _states(self) -> dict[str, str]:
         listed = self._podman.json(
@@ -213,7 +237,7 @@ class Servers:
 
     def _create(self, host: Wanted, *, image: str, addresses: list[str], operator_key: str) -> None:
         final = self._container(host.name)
-        unfinished = f"{final}-unfinished"
+        unfinished = f"{final}_unfinished"
         self._podman("rm", "--force", "--ignore", "--time", "0", unfinished)
         labels = [
             f"--label=holdfast.installation={self._installation.name}",
@@ -226,7 +250,7 @@ class Servers:
         argv += [f"--cap-add={','.join(CAPABILITIES)}", "--security-opt=seccomp=unconfined"]
         argv += ["--systemd=always", "--pids-limit=4096", "--restart=on-failure"]
         for path in host.volumes:
-            volume = f"{final}{path.replace('/', '-')}"
+            volume = f"{final}{path.replace('/', '_')}"
             if not self._podman.succeeds("volume", "exists", volume):
                 self._podman("volume", "create", labels[0], volume)
             argv += ["--volume", f"{volume}:{path}"]

@@ -114,7 +114,7 @@ def test_a_wrong_inventory_is_refused_before_anything_changes(
 
 
 def test_a_host_that_does_not_answer_stops_everything_and_is_named(site: Site) -> None:
-    name = f"holdfast-{site.installation.name}-drill1"
+    name = f"holdfast-{site.installation.name}_drill1"
     site.ssh("drill1", "sudo systemctl stop ssh.socket ssh.service")
     try:
         stopped = site.holdfast("up", "--until", "site")

@@ -55,7 +55,7 @@ def shell(inventory: Path) -> Shell:
     """Run a command from inside the machine: also on a host that is shut."""
     podman = Podman(inspect(storage=paths.state_folder()))
     assert inventory.exists()
-    return lambda command: podman("exec", f"holdfast-{NAME}-{HOST}", "sh", "-c", command)
+    return lambda command: podman("exec", f"holdfast-{NAME}_{HOST}", "sh", "-c", command)
 
 
 @pytest.fixture(scope="module")

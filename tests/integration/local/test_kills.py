@@ -32,7 +32,7 @@ def test_up(
 ) -> None:
     killed(command(inventory, "up", "--until", "servers"), seconds=seconds)
     holdfast("up", "--until", "servers")
-    assert names(podman) == ["holdfast-itest-one", "holdfast-itest-two"]
+    assert names(podman) == ["holdfast-itest_one", "holdfast-itest_two"]
     assert pinned(installation) == ["one", "two"]
     assert holdfast("ssh", "one", "true").returncode == 0
 
@@ -42,7 +42,7 @@ def test_the_start_of_a_host(holdfast: Holdfast, inventory: Path, podman: Podman
     holdfast("up", "--until", "servers")
     holdfast("down")
     begun = Path(
-        "/run/runc", podman("inspect", "--format", "{{.Id}}", "holdfast-itest-one").strip()
+        "/run/runc", podman("inspect", "--format", "{{.Id}}", "holdfast-itest_one").strip()
     )
     argv = command(inventory, "up", "--until", "servers")
     with subprocess.Popen(argv, start_new_session=True) as process:
@@ -61,7 +61,7 @@ def test_destroy(
     holdfast("up", "--until", "servers")
     killed(command(inventory, "destroy", "--yes"), seconds=1.2)
     holdfast("up", "--until", "servers")
-    assert names(podman) == ["holdfast-itest-one", "holdfast-itest-two"]
+    assert names(podman) == ["holdfast-itest_one", "holdfast-itest_two"]
     for seconds in (0.9, 1.2, 1.5):
         killed(command(inventory, "destroy", "--yes"), seconds=seconds)
     holdfast("destroy", "--yes")

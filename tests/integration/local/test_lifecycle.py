@@ -42,7 +42,7 @@ def test_the_life_of_an_installation(
     holdfast("up", "--until", "servers")
     assert holdfast("ssh", "one", "cat", "/etc/lost").stdout == "one\n"
 
-    podman("rm", "--force", "--time", "0", "holdfast-itest-one")
+    podman("rm", "--force", "--time", "0", "holdfast-itest_one")
     holdfast("up", "--until", "servers")
     assert holdfast("ssh", "one", "cat", "/srv/data/kept").stdout == "here\n"
     assert json.loads(holdfast("status", "--json").stdout)["hosts"] == before
@@ -61,7 +61,7 @@ def test_the_life_of_an_installation(
 def test_a_host_with_another_key_is_not_believed(holdfast: Holdfast, podman: Podman) -> None:
     """Somebody who takes a host's address without its key gets neither login nor commands."""
     holdfast("up", "--until", "servers")
-    container = "holdfast-itest-two"
+    container = "holdfast-itest_two"
     podman("exec", container, "rm", "/etc/ssh/ssh_host_ed25519_key")
     podman("exec", container, "ssh-keygen", "-q", "-A")
     podman("exec", container, "systemctl", "restart", "ssh")

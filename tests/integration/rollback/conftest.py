@@ -66,12 +66,12 @@ class Hosts:
 
     def shell(self, host: str, command: str) -> str:
         """Run a command from inside the machine: also on a host that is shut."""
-        return self._podman("exec", f"holdfast-{NAME}-{host}", "sh", "-c", command)
+        return self._podman("exec", f"holdfast-{NAME}_{host}", "sh", "-c", command)
 
     def restart(self, host: str) -> None:
         """Reset the host without any notice, and start it again."""
-        self._podman("kill", f"holdfast-{NAME}-{host}")
-        self._podman("start", f"holdfast-{NAME}-{host}")
+        self._podman("kill", f"holdfast-{NAME}_{host}")
+        self._podman("start", f"holdfast-{NAME}_{host}")
 
     def login(self, host: str) -> None:
         """Log in afresh, as the operator does."""
