@@ -36,6 +36,7 @@ _FIRST_NUMBER = 10
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VOLUME = re.compile(r"(?:/[A-Za-z0-9.-]+)+")
 _BOOT_SECONDS = 60
+_ENDING_SECONDS = 2
 _SHARED_SECONDS = 900  # for another installation to make a base image or a network
 
 _PORT_53 = (
@@ -161,7 +162,7 @@ class Servers:
         """Remove hosts, volumes, network and the installation's folder."""
         mine = ("--filter", f"label=holdfast.installation={self._installation.name}")
         for container in self._podman("ps", "--all", "--quiet", *mine).split():
-            self._podman("rm", "--force", "--time", "5", "--volumes", container)
+            self._remove(container)
         for volume in self._podman("volume", "ls", "--quiet", *mine).split():
             self._podman("volume", "rm", volume)
         if self._podman.succeeds("network", "exists", self._prefix):
@@ -174,6 +175,15 @@ class Servers:
             self._installation.folder.rename(doomed)
         if doomed.exists():
             shutil.rmtree(doomed)
+
+    def _remove(self, container: str) -> None:
+        argv = ("rm", "--force", "--ignore", "--time", "5", "--volumes", container)
+        try:
+            self._podman(*argv)
+        except CommandFailed:
+            # podman 4 gives up on a container that ends by itself at the very moment.
+            time.sleep(_ENDING_SECONDS)
+            self._podman(*argv)
 
     def logs(self, name: str) -> str:
         """The newest lines of a host's journal; of one that does not run, from its file system."""
