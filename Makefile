@@ -3,14 +3,15 @@ NAME ?= local
 export NAME
 # Ansible wants UTF-8, and a forwarded locale may not exist on this machine.
 export LC_ALL := C.UTF-8
-ROLES = $(patsubst roles/%/molecule,%,$(wildcard roles/*/molecule))
+# The longest first.
+LIVE = test-e2e test-integration $(patsubst roles/%/molecule,molecule-%,$(wildcard roles/*/molecule))
 HOLDFAST = .venv/bin/holdfast --name $(NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up down destroy audit test test-unit test-live test-roles lint format bench lock advisories
+.PHONY: help setup setup-dev up down destroy audit test test-unit test-live test-e2e test-integration lint format bench lock advisories
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Debian packages and .venv, as `make up` needs them
 	@./bootstrap.sh holdfast
@@ -30,17 +31,21 @@ destroy: setup ## remove its hosts, data and keys
 audit: setup ## audit the live installation
 	@$(HOLDFAST) audit
 
-test: lint test-unit test-live test-roles ## everything, fast tests first
+test: lint test-unit test-live ## everything, fast tests first
 
 test-unit: setup-dev
 	@.venv/bin/pytest tests/unit
 
-test-live: setup-dev
-	@.venv/bin/pytest tests/integration tests/e2e
+# Two at a time: most of them is waiting for hosts.
+test-live: setup-dev ## all tests on real hosts
+	@echo 'two at a time, each with its output when it ends: $(LIVE)'
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LIVE)
 
-# Two roles at a time: most of a scenario is waiting for hosts.
-test-roles: setup-dev ## every role's molecule scenario
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(ROLES:%=molecule-%)
+test-e2e: setup-dev ## a whole installation of its own, and its audit
+	@.venv/bin/pytest tests/e2e
+
+test-integration: setup-dev ## parts with what they really talk to
+	@.venv/bin/pytest tests/integration
 
 molecule-%: setup-dev ## one role's scenario on hosts of its own: make molecule-web
 	@cd roles/$* && HOLDFAST_NAME=mol-$(subst _,-,$*) PATH=$(CURDIR)/.venv/bin:$$PATH molecule test
