@@ -64,7 +64,7 @@ options:
     elements: str
     default: []
   units:
-    description: Units that are enabled and running.
+    description: Units that are enabled and running, and what systemd has read of them.
     type: list
     elements: dict
     default: []
@@ -73,6 +73,10 @@ options:
         description: Name with its suffix.
         type: str
         required: true
+      runs:
+        description: False for one that need not run or be enabled now.
+        type: bool
+        default: true
       uses:
         description: Files that it reads when it starts or reloads.
         type: list
@@ -181,8 +185,9 @@ def main() -> None:
         "mode": {"type": "str"},
     }
     needs = [("state", kind, ["src" if kind == "link" else "mode"]) for kind in _KINDS]
-    unit = {
+    service = {
         "name": {"type": "str", "required": True},
+        "runs": {"type": "bool", "default": True},
         "uses": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(
@@ -195,7 +200,7 @@ def main() -> None:
                 "required_if": needs,
             },
             "absent": {"type": "list", "elements": "str", "default": []},
-            "units": {"type": "list", "elements": "dict", "default": [], "options": unit},
+            "units": {"type": "list", "elements": "dict", "default": [], "options": service},
         },
         supports_check_mode=True,
     )
@@ -203,14 +208,16 @@ def main() -> None:
     different += [path for path in module.params["absent"] if os.path.lexists(path)]
     stale: list[str] = []
     reload = False
-    if wanted := {unit["name"]: unit["uses"] for unit in module.params["units"]}:
+    if wanted := {unit["name"]: unit for unit in module.params["units"]}:
         show = ["systemctl", "show", "--timestamp=unix", f"--property={_PROPERTIES}", *wanted]
         _, shown, _ = module.run_command(show, check_rc=True)
-        for (name, uses), found in zip(wanted.items(), units(shown), strict=True):
+        for (name, unit), found in zip(wanted.items(), units(shown), strict=True):
             reload = reload or found["NeedDaemonReload"] == "yes"
+            if not unit["runs"]:
+                continue
             if found["UnitFileState"] not in _ENABLED or found["ActiveState"] != "active":
                 different.append(name)
-            elif is_stale(found, uses):
+            elif is_stale(found, unit["uses"]):
                 stale.append(name)
     module.exit_json(changed=False, differs=different, stale=stale, reload=reload)
 

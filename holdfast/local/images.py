@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from holdfast.errors import Error
+from holdfast.files import write_atomic
 from holdfast.local import apt
 from holdfast.local.podman import folder
 from holdfast.process import ALONE, run
@@ -100,6 +101,8 @@ def ensure_image(
     scratch.mkdir(parents=True)
     try:
         archive = scratch / "image.tar"
+        # A file, not arguments: everybody may read those, and a proxy may want a password.
+        write_atomic(scratch / "apt.conf", "".join(f"{line}\n" for line in proxy))
         run(
             [
                 *ALONE,
@@ -110,7 +113,7 @@ def ensure_image(
                 f"--include={','.join(wanted)}",
                 "--dpkgopt=path-exclude=/usr/share/man/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
-                *(f"--aptopt={line}" for line in proxy),
+                f"--aptopt={scratch / 'apt.conf'}",
                 f"--customize-hook={_HOOK}",
                 # The first package that a role installs needs no download of lists.
                 "--skip=cleanup/apt/lists",

@@ -13,7 +13,8 @@ from tests.e2e.conftest import Site
 _DRIFT = {
     "web1": (
         "echo 'add_header X-Powered-By me;' | sudo tee -a /etc/nginx/nginx.conf; "
-        "sudo rm /etc/holdfast/notify.json"
+        "sudo rm /etc/holdfast/notify.json /etc/systemd/system/holdfast-tls-web.service; "
+        "echo '# mine' | sudo tee -a /etc/squid/squid.conf"
     ),
     "app1": (
         "sudo sed -i 's/^PasswordAuthentication no/UseDNS yes/' /etc/ssh/sshd_config; "
@@ -21,7 +22,9 @@ _DRIFT = {
     ),
     "data1": (
         "echo '# mine' | sudo tee -a /etc/holdfast/firewall.nft; "
-        "sudo chmod 644 /etc/sudoers.d/holdfast-*"
+        "sudo chmod 644 /etc/sudoers.d/holdfast-*; "
+        "echo 'games ALL=(ALL) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/red; "
+        "sudo sed -i 's/^deny.*/deny = 99/' /etc/security/faillock.conf"
     ),
     # In the kernel only: every file is as it was.
     "vault1": "sudo nft insert rule inet holdfast inbound tcp dport 9 accept",
@@ -64,7 +67,7 @@ def test_a_check_foresees_exactly_what_converging_changes(site: Site) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        "base : Ensure that failures are told, and services restarted when their libraries",
+        "base : Ensure that the new way in is kept only after a fresh login",
         "ssh : Ensure sshd is configured",
         "firewall : Ensure the rules are written",
         "web : Ensure nginx is configured",

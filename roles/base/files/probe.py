@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Look at a host once, change nothing, and print as JSON what role base decides by.
 
-Takes one argument, a JSON object: administrators, needed, unwanted, other_accounts, sudoers_kept.
+Reads a JSON object: administrators, needed, unwanted, other_accounts, sudoers_kept, folders,
+notifier.
 """
 
 import grp
@@ -68,13 +69,25 @@ def _members(administrators):
     ]
 
 
-def _keys(accounts):
-    places = (
-        Path(one.pw_dir, ".ssh", file)
+def _primary_members(accounts):
+    names = {group.gr_gid: group.gr_name for group in grp.getgrall()}
+    return [
+        one.pw_name
         for one in accounts
-        for file in ("authorized_keys", "authorized_keys2")
+        if names.get(one.pw_gid) in _POWERFUL and one.pw_name != "root"
+    ]
+
+
+def _has_keys(account):
+    files = ("authorized_keys", "authorized_keys2")
+    return any(os.path.lexists(Path(account.pw_dir, ".ssh", file)) for file in files)
+
+
+def _notifier_unlike(account):
+    return account is None or (account.pw_dir, account.pw_shell) != (
+        "/nonexistent",
+        "/usr/sbin/nologin",
     )
-    return [str(path) for path in places if os.path.lexists(path)]
 
 
 def _files(folder):
@@ -90,7 +103,7 @@ def _rules(kept):
 
 
 def main():
-    question = json.loads(sys.argv[1])
+    question = json.load(sys.stdin)
     administrators = {one["name"]: one["keys"] for one in question["administrators"]}
     accounts = pwd.getpwall()
     shadow = {
@@ -122,7 +135,11 @@ def main():
         ],
         "open": sorted(one.pw_name for one in unlisted if not _locked(one, shadow)),
         "members": _members(administrators),
-        "stray": _rules(question["sudoers_kept"]) + _keys(unlisted),
+        "primary_members": _primary_members(accounts),
+        "keyed": [one.pw_name for one in unlisted if _has_keys(one)],
+        "stray": _rules(question["sudoers_kept"]),
+        "notifier_unlike": _notifier_unlike(by_name.get(question["notifier"])),
+        "missing_folders": [path for path in question["folders"] if not Path(path).is_dir()],
         "unverified_sources": [str(path) for path in sources],
     }
     print(json.dumps(answer))

@@ -39,6 +39,8 @@ _WISHES: dict[str, dict[str, Any]] = {
 _FOUND: dict[str, Any] = {
     "open": [],
     "members": [],
+    "keyed": [],
+    "primary_members": [],
     "stray": [],
     "malformed_keys": [],
     "superusers": [],
@@ -75,6 +77,9 @@ _CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "lock_out": ("base", {}, f"Ansible logs in to lock_out as {_ME}"),
     "two_roots": ("base", {"found": {"superusers": ["toor"]}}, "user id 0: toor"),
     "no_lock": ("base", {"found": {"without_password": ["guest"]}}, "passwd --lock NAME"),
+    "born_root": ("base", {"found": {"primary_members": ["jane"]}}, "usermod --gid GROUP"),
+    "too_slow": ("base", {"base_rollback_seconds": 9999}, "from 30 to 100"),
+    "versioned": ("base", {"base_packages": ["procps=1"]}, "plain names of packages"),
     "trusting": ("base", {"found": {"unverified_sources": ["/etc/apt/x"]}}, "/etc/apt/x. Remove"),
     "one_try": ("hardening", {"hardening_lockout_attempts": 1}, "Raise what is lower"),
     "for_ever": ("hardening", {"hardening_lockout_seconds": 0}, "Raise what is lower"),

@@ -9,12 +9,20 @@ from types import SimpleNamespace
 
 import pytest
 
-_PROBE = Path(__file__).parents[3] / "roles/base/files/probe.py"
-_SPEC = importlib.util.spec_from_file_location("probe", _PROBE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-probe = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(probe)
+_FILES = Path(__file__).parents[3] / "roles/base/files"
+
+
+def _loaded(name):
+    spec = importlib.util.spec_from_file_location(name, _FILES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+probe = _loaded("probe")
+remove_keys = _loaded("remove_keys")
 
 
 def _public_key(folder: Path, *kind: str) -> str:
@@ -101,16 +109,56 @@ def test_missing_account_is_unlike():
     assert probe._unlike("jane", {}, {})
 
 
-def test_keys_of_an_account_are_found_wherever_sshd_may_look(tmp_path):
-    account = SimpleNamespace(pw_dir=str(tmp_path))
-    assert probe._keys([account]) == []
+@pytest.mark.parametrize("file", ["authorized_keys", "authorized_keys2"])
+def test_keys_of_an_account_are_found_wherever_sshd_may_look(tmp_path, file):
+    account = SimpleNamespace(pw_name="jane", pw_dir=str(tmp_path))
+    assert not probe._has_keys(account)
     (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh/authorized_keys").write_text("", encoding="utf-8")
-    (tmp_path / ".ssh/authorized_keys2").symlink_to("nowhere")
-    assert probe._keys([account]) == [
-        f"{tmp_path}/.ssh/authorized_keys",
-        f"{tmp_path}/.ssh/authorized_keys2",
-    ]
+    (tmp_path / ".ssh" / file).symlink_to("nowhere")
+    assert probe._has_keys(account)
+
+
+@pytest.fixture
+def removed(tmp_path, monkeypatch):
+    """What is left in a home, and beside it, after its keys were removed."""
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setattr(remove_keys.pwd, "getpwnam", lambda _: SimpleNamespace(pw_dir=str(home)))
+    return home
+
+
+def test_keys_of_an_account_are_removed_and_nothing_else(removed):
+    for name in ("authorized_keys", "authorized_keys2", "known_hosts"):
+        (removed / ".ssh" / name).write_text("", encoding="utf-8")
+    remove_keys.main("jane")
+    assert [path.name for path in (removed / ".ssh").iterdir()] == ["known_hosts"]
+
+
+def test_nobody_leads_root_to_the_keys_of_others(removed):
+    others = removed.parent / "others"
+    others.mkdir()
+    (others / "authorized_keys").write_text("", encoding="utf-8")
+    (removed / ".ssh").rmdir()
+    (removed / ".ssh").symlink_to(others)
+    remove_keys.main("jane")
+    assert (others / "authorized_keys").exists()
+    assert not (removed / ".ssh").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("home", "shell", "unlike"),
+    [
+        ("/nonexistent", "/usr/sbin/nologin", False),
+        ("/nonexistent", "/bin/bash", True),
+        ("/home/notify", "/usr/sbin/nologin", True),
+    ],
+)
+def test_notifier_can_log_in_nowhere(home, shell, unlike):
+    assert probe._notifier_unlike(SimpleNamespace(pw_dir=home, pw_shell=shell)) is unlike
+
+
+def test_missing_notifier_is_unlike():
+    assert probe._notifier_unlike(None)
 
 
 @pytest.mark.parametrize(
