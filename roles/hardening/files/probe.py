@@ -83,9 +83,9 @@ def _missing_from_pam(modules):
 
 
 def _umask_differs(wanted):
-    """As `lineinfile` decides it: the last such line counts."""
+    """Programs disagree on which of several lines counts: one is right."""
     lines = (_ROOT / "etc/login.defs").read_text().splitlines()
-    return [line for line in lines if re.match(r"#?UMASK\s", line)][-1:] != [wanted]
+    return [line for line in lines if re.match(r"\s*UMASK\b", line)] != [wanted]
 
 
 def main():
