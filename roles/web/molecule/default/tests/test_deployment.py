@@ -232,6 +232,32 @@ def test_a_seal_that_does_not_open_ends_in_a_new_certificate(host, converge, ope
     assert host.file("/etc/credstore.encrypted/holdfast-tls-web").mode == 0o600
 
 
+def test_a_key_of_another_certificate_ends_in_a_new_certificate(host, converge):
+    """nginx would notice only at its next reload."""
+    host.check_output(
+        "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
+        " -out /run/holdfast/web/tls.key"
+    )
+    assert host.run("nginx -t").rc != 0
+    said = converge(host)
+    assert " failed=0 " in said, said
+    assert host.run("nginx -t").rc == 0
+
+
+def test_what_a_killed_run_left_is_removed(host, converge):
+    """It was killed while it made a key, and while it installed a package."""
+    left = ("/run/holdfast/.new-web", "/usr/sbin/policy-rc.d")
+    host.check_output("touch %s %s", *left)
+    assert " changed=2 " in converge(host)
+    assert not [path for path in left if host.file(path).exists]
+
+
+def test_a_certificate_unsealed_again_is_read_in_the_same_run(host, converge):
+    host.check_output("systemctl stop holdfast-tls-web")
+    assert " failed=0 " in converge(host)
+    assert " changed=0 " in converge(host)
+
+
 def test_an_unproven_configuration_of_a_killed_run_does_not_come_back(host, wrongly):
     """A run was killed when its configuration was in effect and not yet tried."""
     proven = host.check_output("sha256sum < /etc/nginx/nginx.conf")
