@@ -67,8 +67,7 @@ def test_a_check_foresees_exactly_what_converging_changes(site: Site) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        "base : Ensure that the new way in is kept only after a fresh login",
-        "ssh : Ensure sshd is configured",
+        "base : Ensure that nothing else grants sudo",
         "firewall : Ensure the rules are written",
         "web : Ensure nginx is configured",
     ],

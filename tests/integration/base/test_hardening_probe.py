@@ -17,7 +17,7 @@ assert _SPEC.loader is not None
 probe = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(probe)
 
-_MODULES = ["pam_faillock.so preauth", "pam_umask.so"]
+_MODULES = ["auth requisite pam_faillock.so preauth", "session optional pam_umask.so"]
 
 
 @pytest.fixture
@@ -74,9 +74,11 @@ def test_program_is_named_that_is_setuid_or_would_be_after_an_upgrade(tmp_path):
 def test_line_of_pam_is_missing_also_when_it_is_a_comment(root):
     _write(root, "etc/pam.d/common-auth", "auth\trequisite\tpam_faillock.so  preauth # first\n")
     _write(root, "etc/pam.d/common-session", "# session optional pam_umask.so\n")
-    assert probe._missing_from_pam(_MODULES) == ["pam_umask.so"]
+    assert probe._missing_from_pam(_MODULES) == [_MODULES[1]]
     _write(root, "etc/pam.d/common-session", "session optional pam_umask.so\n")
     assert probe._missing_from_pam(_MODULES) == []
+    _write(root, "etc/pam.d/common-auth", "auth optional pam_faillock.so preauth\n")
+    assert probe._missing_from_pam(_MODULES) == [_MODULES[0]]
 
 
 @pytest.mark.parametrize(
@@ -85,10 +87,13 @@ def test_line_of_pam_is_missing_also_when_it_is_a_comment(root):
         ("UMASK\t\t027\n", False),
         ("# UMASK is prose\nUMASK\t\t022\n", True),
         ("UMASK\t\t027\nUMASK 022\n", True),
+        ("  UMASK 022\nUMASK\t\t027\n", True),
+        ("UMASK\t\t027\nUMASK\t\t027\n", True),
+        ("UMASK\t\t027\n#UMASK 077\n", False),
         ("#UMASK\t\t027\n", True),
         ("", True),
     ],
 )
-def test_last_umask_counts(root, text, differs):
+def test_umask_stands_once(root, text, differs):
     _write(root, "etc/login.defs", text)
     assert probe._umask_differs("UMASK\t\t027") is differs

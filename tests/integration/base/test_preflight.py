@@ -89,6 +89,26 @@ _CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"hardening_setuid_removed": ["/usr/bin/sudo"]},
         "neither sudo nor unix_chkpwd",
     ),
+    "no_setuid": (
+        "hardening",
+        {"hardening_mounts": {"/": ["nosuid"], "/usr": ["nodev"], "/home": ["nosuid"]}},
+        "gives nosuid or noexec to /, where",
+    ),
+    "no_programs": (
+        "hardening",
+        {"hardening_mounts": {"/usr/bin": ["noexec"]}},
+        "gives nosuid or noexec to /usr/bin, where",
+    ),
+    "caged_ssh": (
+        "hardening",
+        {"hardening_services": {"ssh.service": {"NoNewPrivileges": "yes"}}},
+        "names ssh.service: every login",
+    ),
+    "caged_session": (
+        "hardening",
+        {"hardening_services": {"sshd@.service": {}}},
+        "names sshd@.service: every login",
+    ),
     "odd_sysctl": (
         "hardening",
         {"hardening_sysctl_changes": {"vm/swappiness; reboot": 1}},
@@ -103,6 +123,11 @@ _GOOD = {
     ),
     "fine_mail": ("base", {**_MAIL, "base_notify_webhook_url": "https://x.test/"}),
     "fine_hardening": ("hardening", {}),
+    "fine_mounts": (
+        "hardening",
+        {"hardening_mounts": {"/usr": ["nodev"], "/home": ["nosuid"], "/liberty": ["noexec"]}},
+    ),
+    "fine_cage": ("hardening", {"hardening_services": {"ssh-agent.service": {}}}),
     "fine_debian": ("installation", {"facts": {"distribution_release": "bookworm"}}),
 }
 
