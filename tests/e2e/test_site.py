@@ -68,7 +68,6 @@ def test_a_check_foresees_exactly_what_converging_changes(site: Site) -> None:
     "moment",
     [
         "base : Ensure that nothing else grants sudo",
-        "firewall : Ensure the rules are written",
         "web : Ensure nginx is configured",
     ],
 )
