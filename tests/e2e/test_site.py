@@ -13,8 +13,9 @@ from tests.e2e.conftest import Site
 _DRIFT = {
     "web1": (
         "echo 'add_header X-Powered-By me;' | sudo tee -a /etc/nginx/nginx.conf; "
-        "sudo rm /etc/holdfast/notify.json /etc/systemd/system/holdfast-tls-web.service; "
+        "sudo rm /etc/holdfast/notify.json; "
         "echo '# mine' | sudo tee -a /etc/squid/squid.conf"
+        " /etc/systemd/system/holdfast-tls-web.service"
     ),
     "app1": (
         "sudo sed -i 's/^PasswordAuthentication no/UseDNS yes/' /etc/ssh/sshd_config; "
