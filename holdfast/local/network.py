@@ -71,7 +71,7 @@ def _define(
         "network_interface": f"hf-{digest[:8]}",
         "created": datetime.now(UTC).isoformat(),
         "subnets": [{"subnet": str(net), "gateway": str(net[1])} for net in subnets],
-        "ipv6_enabled": any(net.version == 6 for net in subnets),  # noqa: PLR2004
+        "ipv6_enabled": any(net.version == 6 for net in subnets),  # noqa: PLR2004  (IPv6)
         "internal": False,
         "dns_enabled": True,
         "ipam_options": {"driver": "host-local"},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from holdfast.flows import (
     parse_outbound,
     reachable,
 )
+from tests.programs import loaded
 
 PLACE = Installation(
     groups={
@@ -178,13 +177,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_the_ipv4_address() -> None:
 
 
 def _filters() -> Any:
-    path = Path(__file__).parents[2] / "ansible_plugins/filter/firewall.py"
-    spec = importlib.util.spec_from_file_location("firewall_filters", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FilterModule().filters()
+    return loaded("ansible_plugins/filter/firewall.py").FilterModule().filters()
 
 
 def test_the_filters_speak_nftables_and_say_what_is_wrong() -> None:

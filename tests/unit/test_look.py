@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast import paths
+from tests.programs import loaded
 
-_SPEC = importlib.util.spec_from_file_location(
-    "look", paths.repository() / "ansible_plugins" / "modules" / "look.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-look = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(look)
+look = loaded("ansible_plugins/modules/look.py")
 
 _DEFAULTS = {"state": "file", "owner": "me", "group": "us", "mode": None, "src": None, "sha1": None}
 _ACTIVE = {
@@ -47,7 +40,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-_TEXT = hashlib.sha1(b"text").hexdigest()  # noqa: S324
+_TEXT = hashlib.sha1(b"text").hexdigest()  # noqa: S324  (as the module compares)
 
 
 def test_a_file_as_wanted(file: Path) -> None:
@@ -96,7 +89,7 @@ def test_systemctl_answers_in_paragraphs() -> None:
 
 
 @pytest.mark.parametrize(("earlier", "stale"), [(-5, False), (0, False), (5, True)])
-def test_a_unit_is_stale_when_its_file_is_younger(file: Path, earlier: int, stale: bool) -> None:  # noqa: FBT001
+def test_a_unit_is_stale_when_its_file_is_younger(file: Path, earlier: int, stale: bool) -> None:  # noqa: FBT001  (a parameter)
     began = f"@{int(file.stat().st_ctime) - earlier}"
     unit = {**_ACTIVE, "StateChangeTimestamp": began}
     assert look.is_stale(unit, [str(file), "/none"]) is stale

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
-from pathlib import Path
 
 import pytest
 
-_HARDEN = Path(__file__).parents[3] / "roles/hardening/files/harden.py"
-_SPEC = importlib.util.spec_from_file_location("harden", _HARDEN)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-harden = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(harden)
+from tests.programs import loaded
+
+harden = loaded("roles/hardening/files/harden.py")
 
 
 @pytest.fixture

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-_PROBE = Path(__file__).parents[3] / "roles/hardening/files/probe.py"
-_SPEC = importlib.util.spec_from_file_location("hardening_probe", _PROBE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-probe = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(probe)
+from tests.programs import loaded
+
+probe = loaded("roles/hardening/files/probe.py")
 
 _MODULES = ["auth requisite pam_faillock.so preauth", "session optional pam_umask.so"]
 

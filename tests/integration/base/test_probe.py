@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-_FILES = Path(__file__).parents[3] / "roles/base/files"
+from tests.programs import loaded
 
-
-def _loaded(name):
-    spec = importlib.util.spec_from_file_location(name, _FILES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-probe = _loaded("probe")
-remove_keys = _loaded("remove_keys")
+probe = loaded("roles/base/files/probe.py")
+remove_keys = loaded("roles/base/files/remove_keys.py")
 
 
 def _public_key(folder: Path, *kind: str) -> str:
