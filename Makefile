@@ -5,6 +5,8 @@ export NAME
 export LC_ALL := C.UTF-8
 # The longest first.
 LIVE = test-e2e test-integration $(patsubst roles/%/molecule,molecule-%,$(wildcard roles/*/molecule))
+# Seconds for one test: one that hangs must not hang the rest.
+PYTEST = .venv/bin/pytest --timeout=1800
 HOLDFAST = .venv/bin/holdfast --name $(NAME)
 
 .DEFAULT_GOAL := help
@@ -34,7 +36,7 @@ audit: setup ## audit the live installation
 test: lint test-unit test-live ## everything, fast tests first
 
 test-unit: setup-dev
-	@.venv/bin/pytest tests/unit
+	@$(PYTEST) tests/unit
 
 # Two at a time: most of them is waiting for hosts.
 test-live: setup-dev ## all tests on real hosts
@@ -42,10 +44,10 @@ test-live: setup-dev ## all tests on real hosts
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LIVE)
 
 test-e2e: setup-dev ## a whole installation of its own, and its audit
-	@.venv/bin/pytest tests/e2e
+	@$(PYTEST) tests/e2e
 
 test-integration: setup-dev ## parts with what they really talk to
-	@.venv/bin/pytest tests/integration
+	@$(PYTEST) tests/integration
 
 molecule-%: setup-dev ## one role's scenario on hosts of its own: make molecule-web
 	@cd roles/$* && HOLDFAST_NAME=mol-$(subst _,-,$*) PATH=$(CURDIR)/.venv/bin:$$PATH molecule test

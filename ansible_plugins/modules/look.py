@@ -21,7 +21,7 @@ module: look
 short_description: Say which files and units of a host are not as they should be
 description:
   - Reads, and changes nothing. A role asks it once for everything it keeps on a host, and runs the
-    tasks that change only when the answer is not empty.
+    tasks that change only when the answer is not that all is as wanted.
   - Entries of O(files) are written as for M(ansible.builtin.file), with O(files[].content) beside.
 options:
   files:
@@ -98,6 +98,10 @@ EXAMPLES = """
 """
 
 RETURN = """
+as_wanted:
+  description: Whether all of it is as it should be and in force.
+  type: bool
+  returned: success
 differs:
   description: Paths, and names of units, that are not as they should be.
   type: list
@@ -219,7 +223,13 @@ def main() -> None:
                 different.append(name)
             elif is_stale(found, unit["uses"]):
                 stale.append(name)
-    module.exit_json(changed=False, differs=different, stale=stale, reload=reload)
+    module.exit_json(
+        changed=False,
+        as_wanted=not (different or stale or reload),
+        differs=different,
+        stale=stale,
+        reload=reload,
+    )
 
 
 if __name__ == "__main__":

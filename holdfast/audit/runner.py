@@ -123,9 +123,11 @@ def _pytest(checks: Path, context: Path) -> tuple[str, int]:
         sys.executable, "-m", "pytest", str(checks),
         "-c", str(paths.repository() / "pyproject.toml"),
         "-p", "holdfast.audit.plugin", "--audit-context", str(context),
-        "-p", "no:cacheprovider", "-p", "no:pytest11.testinfra", "--assert=plain", "-q", "--tb=no",
+        "-p", "no:cacheprovider", "--assert=plain", "-q", "--tb=no",
     ]  # fmt: skip
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+    # The same plugins wherever it runs: none that happens to be installed.
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     try:
         done = subprocess.run(
             argv,

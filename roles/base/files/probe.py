@@ -46,6 +46,11 @@ def _installed():
     return {package for status, package in pairs if status == "installed"}
 
 
+def _half_installed():
+    """Whether dpkg was killed: it keeps what it had begun there, and does nothing else before."""
+    return any(path.name.isdigit() for path in Path("/var/lib/dpkg/updates").iterdir())
+
+
 def _locked(account, shadow):
     return shadow[account.pw_name][7] == "1" and account.pw_shell == "/usr/sbin/nologin"
 
@@ -124,6 +129,7 @@ def main():
         ),
         "missing": sorted(set(question["needed"]) - installed),
         "unwanted": sorted(set(question["unwanted"]) & installed),
+        "half_installed": _half_installed(),
         "accounts": sorted(one.pw_name for one in accounts),
         "superusers": sorted(
             one.pw_name for one in accounts if one.pw_uid == 0 and one.pw_name != "root"
