@@ -147,5 +147,6 @@ def _misfits(name: str, option: dict[str, Any], value: Any) -> list[str]:
 
 
 def _inventory_names(variables: dict[str, Any]) -> set[str]:
-    reserved = get_reserved_names() | _MAGIC
+    # Plain Ansible makes variables of facts, unless it is told not to.
+    reserved = get_reserved_names() | _MAGIC | set(variables.get("ansible_facts", {}))
     return {name for name in variables if name not in reserved and not name.startswith(_FOREIGN)}
