@@ -29,7 +29,7 @@ def _digested(wanted: dict[str, Any]) -> dict[str, Any]:
     # What only writing needs (how to validate, whom to notify) does not travel.
     kept = {
         name: wanted[name]
-        for name in ("path", "state", "src", "owner", "group", "mode")
+        for name in ("path", "state", "sha256", "src", "owner", "group", "mode")
         if name in wanted
     }
     if "content" in wanted:

@@ -44,6 +44,9 @@ options:
           - What a file contains; only its SHA-1 travels to the host.
           - Without it, any content is right.
         type: str
+      sha256:
+        description: Digest of what a file contains, where that is too large to be given as content.
+        type: str
       src:
         description: Where a link points to.
         type: str
@@ -141,11 +144,18 @@ def differs(wanted: dict[str, Any]) -> bool:
         as_wanted = as_wanted and stat.S_IMODE(found.st_mode) == int(wanted["mode"], 8)
     if wanted["sha1"] is not None:
         as_wanted = as_wanted and _sha1(path) == wanted["sha1"]
+    if wanted["sha256"] is not None:
+        as_wanted = as_wanted and _sha256(path) == wanted["sha256"]
     return not as_wanted
 
 
 def _sha1(path: Path) -> str:
     return hashlib.sha1(path.read_bytes()).hexdigest()  # noqa: S324  (to compare, not to trust)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _account(number: int) -> str:
@@ -183,6 +193,7 @@ def main() -> None:
         "path": {"type": "str", "required": True},
         "state": {"type": "str", "choices": [*_KINDS], "default": "file"},
         "sha1": {"type": "str"},
+        "sha256": {"type": "str"},
         "src": {"type": "str"},
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},

@@ -12,7 +12,15 @@ from tests.programs import loaded
 
 look = loaded("ansible_plugins/modules/look.py")
 
-_DEFAULTS = {"state": "file", "owner": "me", "group": "us", "mode": None, "src": None, "sha1": None}
+_DEFAULTS = {
+    "state": "file",
+    "owner": "me",
+    "group": "us",
+    "mode": None,
+    "src": None,
+    "sha1": None,
+    "sha256": None,
+}
 _ACTIVE = {
     "UnitFileState": "enabled",
     "ActiveState": "active",
@@ -41,11 +49,13 @@ def file(tmp_path: Path) -> Path:
 
 
 _TEXT = hashlib.sha1(b"text").hexdigest()  # noqa: S324  (as the module compares)
+_LARGE = hashlib.sha256(b"text").hexdigest()
 
 
 def test_a_file_as_wanted(file: Path) -> None:
     assert not _differs(file, mode="0640")
     assert not _differs(file, mode="0640", sha1=_TEXT)
+    assert not _differs(file, mode="0640", sha256=_LARGE)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +65,7 @@ def test_a_file_as_wanted(file: Path) -> None:
         {"mode": "0640", "owner": "root"},
         {"mode": "0640", "group": "root"},
         {"mode": "0640", "sha1": "0" * 40},
+        {"mode": "0640", "sha256": "0" * 64},
         {"mode": "0640", "state": "directory"},
         {"state": "link", "src": "/dev/null"},
     ],
@@ -65,6 +76,7 @@ def test_a_file_unlike_what_is_wanted(file: Path, wanted: dict[str, Any]) -> Non
 
 def test_what_is_missing_differs(tmp_path: Path, file: Path) -> None:
     assert _differs(tmp_path / "none", mode="0640")
+    assert _differs(tmp_path / "none", mode="0640", sha256=_LARGE)
     assert _differs(file / "below", mode="0640")
 
 
