@@ -1,10 +1,11 @@
 """The throw-away certification authority of a local installation.
 
-It signs server certificates only, for names below the installation's domain, until Vault does. Its
-key lies unencrypted in the installation's state folder: trust the root for nothing else.
+It signs server certificates only, for names below the installation's domain and for addresses in
+the networks it was made for (none, if nothing else is said), until Vault does. Its key lies
+unencrypted in the installation's state folder: trust the root for nothing else.
 
 A server keeps its key to itself and sends a certificate signing request. Only the public key is
-taken from that; names and validity are the operator's.
+taken from that; names, addresses and validity are the operator's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ from holdfast.errors import Error
 from holdfast.files import private_folder, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+Network = IPv4Network | IPv6Network
 
 ROOT_VALIDITY = timedelta(days=730)
 MAX_VALIDITY = timedelta(days=90)
@@ -38,6 +41,7 @@ MAX_VALIDITY = timedelta(days=90)
 # A root that is closer to its end than this cannot sign a whole certificate: it is made anew.
 _ROOT_RESERVE = MAX_VALIDITY
 _CLOCK_SKEW = timedelta(minutes=5)
+_EVERY_ADDRESS = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})+")
 _NOTICE = """\
@@ -60,31 +64,34 @@ class LocalCA:
         return self.folder / "root.crt"
 
 
-def ensure_ca(folder: Path, *, name: str, domain: str) -> LocalCA:
+def ensure_ca(folder: Path, *, name: str, domain: str, addresses: Iterable[str] = ()) -> LocalCA:
     """Return the CA in `folder`, made first where it is missing or about to expire.
 
     It can be killed at any point and run again. `name` is the installation's and goes into the
-    root's subject; only names below `domain` can be signed, by the root's own name constraints
-    (RFC 5280, section 4.2.1.10). Raises Error when the folder holds the CA of another installation
-    or domain, or one that is damaged.
+    root's subject; only names below `domain` and addresses in the networks `addresses` can be
+    signed, by the root's own name constraints (RFC 5280, section 4.2.1.10). Raises Error when the
+    folder holds the CA of another installation, domain or networks, or one that is damaged.
     """
     _require_host_name(domain)
+    networks = frozenset(_network(text) for text in addresses)
     private_folder(folder)
     if not (folder / "README").exists():
         write_atomic(folder / "README", _NOTICE)
     if (folder / "root.crt").exists():
         ca = load_ca(folder)
-        if _subject(name) != ca.certificate.subject or _domain(ca) != domain:
+        found = (ca.certificate.subject, _domain(ca), _networks(ca))
+        if found != (_subject(name), domain, networks):
             raise Error(
                 f"{folder} holds the certification authority of another installation or domain"
-                f" ({ca.certificate.subject.rfc4514_string()}, {_domain(ca)}). Remove that folder"
-                " to have a new one made; clients then need its new root.crt."
+                f" ({ca.certificate.subject.rfc4514_string()}, {_domain(ca)},"
+                f" {_told(_networks(ca))}). Remove that folder to have a new one made; clients then"
+                " need its new root.crt."
             )
         if ca.certificate.not_valid_after_utc - datetime.now(UTC) > _ROOT_RESERVE:
             return ca
     # The key goes first: what is killed in between is completed by the next call.
     key = _load_or_make_key(folder)
-    certificate = _make_root(key, name=name, domain=domain)
+    certificate = _make_root(key, name=name, domain=domain, networks=networks)
     write_atomic(folder / "root.crt", certificate.public_bytes(serialization.Encoding.PEM))
     return LocalCA(folder=folder, certificate=certificate, key=key)
 
@@ -106,18 +113,27 @@ def load_ca(folder: Path) -> LocalCA:
     return LocalCA(folder=folder, certificate=certificate, key=key)
 
 
-def sign(ca: LocalCA, request: bytes, *, names: Sequence[str], validity: timedelta) -> bytes:
-    """Return a PEM certificate for the P-256 key in the PEM `request`, for the DNS names `names`.
+def sign(
+    ca: LocalCA,
+    request: bytes,
+    *,
+    names: Sequence[str],
+    addresses: Sequence[str] = (),
+    validity: timedelta,
+) -> bytes:
+    """Return a PEM certificate for the P-256 key in the PEM `request`.
 
-    Nothing else is taken from the request. Raises Error when the request is not signed by its own
-    key, for another kind of key, for a name outside the CA's domain, or for a validity above 90
-    days.
+    It is for the DNS names `names` and the IP addresses `addresses`; nothing but the key is taken
+    from the request. Raises Error when the request is not signed by its own key, for another kind
+    of key, for a name outside the CA's domain, for an address outside its networks, or for a
+    validity above 90 days.
     """
     if not timedelta(0) < validity <= MAX_VALIDITY:
         raise Error(
             f"A certificate is valid for 1 to {MAX_VALIDITY.days} days, not {validity.days}."
         )
     _require_names(names, domain=_domain(ca))
+    _require_addresses(addresses, networks=_networks(ca))
     public_key = _verified_public_key(request)
     now = datetime.now(UTC)
     certificate = (
@@ -133,7 +149,13 @@ def sign(ca: LocalCA, request: bytes, *, names: Sequence[str], validity: timedel
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         # Critical, because the subject is empty (RFC 5280, section 4.2.1.6).
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=True
+            x509.SubjectAlternativeName(
+                [
+                    *(x509.DNSName(name) for name in names),
+                    *(x509.IPAddress(ip_address(address)) for address in addresses),
+                ]
+            ),
+            critical=True,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(
@@ -145,7 +167,12 @@ def sign(ca: LocalCA, request: bytes, *, names: Sequence[str], validity: timedel
 
 
 def why_renew(
-    ca: LocalCA, certificate: bytes, *, names: Sequence[str], reserve: timedelta
+    ca: LocalCA,
+    certificate: bytes,
+    *,
+    names: Sequence[str],
+    addresses: Sequence[str] = (),
+    reserve: timedelta,
 ) -> str | None:
     """Tell why the PEM `certificate` has to be replaced, or None when it is as wanted.
 
@@ -161,12 +188,21 @@ def why_renew(
         return "it is not one of this certification authority"
     if sorted(present.get_values_for_type(x509.DNSName)) != sorted(names):
         return "its names are not those of the inventory"
+    if set(present.get_values_for_type(x509.IPAddress)) != {ip_address(one) for one in addresses}:
+        return "its addresses are not those of the inventory"
     if current.not_valid_after_utc - datetime.now(UTC) < reserve:
         return f"it ends on {current.not_valid_after_utc:%Y-%m-%d}"
     return None
 
 
-def _make_root(key: ec.EllipticCurvePrivateKey, *, name: str, domain: str) -> x509.Certificate:
+def _make_root(
+    key: ec.EllipticCurvePrivateKey, *, name: str, domain: str, networks: frozenset[Network]
+) -> x509.Certificate:
+    permitted = sorted(networks, key=str)
+    families = {network.version for network in networks}
+    # Addresses are another kind of name, which a permitted domain does not limit. A family is
+    # either permitted in part or excluded as a whole: an exclusion would win.
+    excluded = [every for every in _EVERY_ADDRESS if every.version not in families]
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -180,12 +216,11 @@ def _make_root(key: ec.EllipticCurvePrivateKey, *, name: str, domain: str) -> x5
         .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .add_extension(
             x509.NameConstraints(
-                permitted_subtrees=[x509.DNSName(domain)],
-                # Addresses are another kind of name, which the above does not limit.
-                excluded_subtrees=[
-                    x509.IPAddress(ip_network("0.0.0.0/0")),
-                    x509.IPAddress(ip_network("::/0")),
+                permitted_subtrees=[
+                    x509.DNSName(domain),
+                    *(x509.IPAddress(network) for network in permitted),
                 ],
+                excluded_subtrees=[x509.IPAddress(network) for network in excluded] or None,
             ),
             critical=True,
         )
@@ -220,9 +255,31 @@ def _subject(name: str) -> x509.Name:
 
 
 def _domain(ca: LocalCA) -> str:
+    domains = [name.value for name in _permitted(ca) if isinstance(name, x509.DNSName)]
+    return domains[0] if len(domains) == 1 else ""
+
+
+def _networks(ca: LocalCA) -> frozenset[Network]:
+    found = (name.value for name in _permitted(ca) if isinstance(name, x509.IPAddress))
+    return frozenset(value for value in found if isinstance(value, Network))
+
+
+def _permitted(ca: LocalCA) -> list[x509.GeneralName]:
     constraints = ca.certificate.extensions.get_extension_for_class(x509.NameConstraints).value
-    (permitted,) = constraints.permitted_subtrees or [x509.DNSName("")]
-    return str(permitted.value)
+    return list(constraints.permitted_subtrees or [])
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise Error(
+            f"`{text}` is no network ({error}); write it as 192.0.2.0/24 or 2001:db8::/32."
+        ) from error
+
+
+def _told(networks: Iterable[Network]) -> str:
+    return ", ".join(sorted(str(network) for network in networks)) or "no addresses"
 
 
 def _load_or_make_key(folder: Path) -> ec.EllipticCurvePrivateKey:
@@ -288,6 +345,19 @@ def _require_names(names: Sequence[str], *, domain: str) -> None:
             )
 
 
+def _require_addresses(addresses: Sequence[str], *, networks: Iterable[Network]) -> None:
+    for text in addresses:
+        try:
+            address = ip_address(text)
+        except ValueError as error:
+            raise Error(f"`{text}` is no IP address.") from error
+        if not any(address in network for network in networks):
+            raise Error(
+                f"{address} is outside the networks of this certification authority,"
+                f" {_told(networks)}."
+            )
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m holdfast.local.ca", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -300,11 +370,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     ensure = commands.add_parser("ensure", help="make the CA where there is none; print its root")
     ensure.add_argument("--installation", required=True, help="name of the installation")
     ensure.add_argument("--domain", required=True, help="below which it may sign")
+    ensure.add_argument(
+        "--addresses",
+        nargs="*",
+        default=[],
+        metavar="NETWORK",
+        help="in which it may sign; none if nothing is said",
+    )
     for command in (check, signing, ensure):
         command.add_argument("--folder", type=Path, required=True, help="where the CA lies")
     for command in (check, signing):
         command.add_argument(
             "--name", action="append", required=True, help="a DNS name; repeatable"
+        )
+        command.add_argument(
+            "--address", action="append", default=[], help="an IP address; repeatable"
         )
     return parser.parse_args(argv)
 
@@ -314,17 +394,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
         if arguments.command == "ensure":
-            made = ensure_ca(arguments.folder, name=arguments.installation, domain=arguments.domain)
+            made = ensure_ca(
+                arguments.folder,
+                name=arguments.installation,
+                domain=arguments.domain,
+                addresses=arguments.addresses,
+            )
             sys.stdout.write(f"{made.root}\n")
             return 0
         given = sys.stdin.buffer.read()
         ca = load_ca(arguments.folder)
+        wanted = {"names": arguments.name, "addresses": arguments.address}
         if arguments.command == "sign":
-            signed = sign(ca, given, names=arguments.name, validity=timedelta(days=arguments.days))
+            signed = sign(ca, given, **wanted, validity=timedelta(days=arguments.days))
             sys.stdout.write(signed.decode())
         else:
             reserve = timedelta(days=arguments.reserve_days)
-            reason = why_renew(ca, given, names=arguments.name, reserve=reserve)
+            reason = why_renew(ca, given, **wanted, reserve=reserve)
             sys.stdout.write(json.dumps({"renew": reason}) + os.linesep)
     except Error as error:
         sys.stderr.write(f"{error}\n")

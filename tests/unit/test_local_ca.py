@@ -281,6 +281,105 @@ def test_no_request(ca, request_):
         sign(ca, request_, names=["api.holdfast.test"], validity=DAYS_30)
 
 
+NETWORKS = ["10.89.1.0/24", "fd00:89:1::/64", "127.0.0.1/32"]
+
+
+@pytest.fixture
+def addressed(tmp_path):
+    """A CA that may also sign addresses."""
+    folder = tmp_path / "addressed"
+    return ensure_ca(folder, name="local", domain="holdfast.test", addresses=NETWORKS)
+
+
+def _signed_for(ca, *addresses):
+    return sign(
+        ca, request_for(), names=["v1.holdfast.test"], addresses=addresses, validity=DAYS_30
+    )
+
+
+class TestAddresses:
+    """A root that says for which addresses it may be believed."""
+
+    def test_root_permits_the_networks_only(self, addressed):
+        constraints = addressed.certificate.extensions.get_extension_for_class(
+            x509.NameConstraints
+        ).value
+        permitted = [str(name.value) for name in constraints.permitted_subtrees]
+        assert sorted(permitted) == sorted(["holdfast.test", *NETWORKS])
+        assert constraints.excluded_subtrees is None
+
+    def test_a_family_without_a_network_stays_excluded(self, tmp_path):
+        ca = ensure_ca(
+            tmp_path / "four", name="local", domain="holdfast.test", addresses=["10.0.0.0/8"]
+        )
+        constraints = ca.certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+        assert [str(name.value) for name in constraints.excluded_subtrees] == ["::/0"]
+        with pytest.raises(Error, match=r"outside the networks .*, 10\.0\.0\.0/8\.$"):
+            _signed_for(ca, "fd00::1")
+
+    @pytest.mark.parametrize("address", ["10.89.1.7", "fd00:89:1::7", "127.0.0.1"])
+    def test_openssl_believes_the_leaf(self, addressed, tmp_path, address):
+        (tmp_path / "leaf.pem").write_bytes(_signed_for(addressed, address))
+        command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_ip"]
+        command += [address, "-CAfile", str(addressed.root), str(tmp_path / "leaf.pem")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @pytest.mark.parametrize("address", ["10.89.2.1", "fd00:89:2::1", "127.0.0.2"])
+    def test_openssl_believes_no_other_address(self, addressed, tmp_path, monkeypatch, address):
+        """Not even where this program would sign it."""
+        monkeypatch.setattr(local_ca, "_require_addresses", lambda *_, **__: None)
+        (tmp_path / "leaf.pem").write_bytes(_signed_for(addressed, address))
+        command = ["openssl", "verify", "-CAfile", str(addressed.root), str(tmp_path / "leaf.pem")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "permitted subtree violation" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("address", "message"),
+        [
+            ("10.89.2.1", "outside the networks"),
+            ("::1", "outside the networks"),
+            ("v1.holdfast.test", "no IP address"),
+            ("10.89.1.0/24", "no IP address"),
+            ("", "no IP address"),
+        ],
+    )
+    def test_address_outside(self, addressed, address, message):
+        with pytest.raises(Error, match=message):
+            _signed_for(addressed, address)
+
+    def test_without_networks_there_are_no_addresses(self, ca):
+        with pytest.raises(Error, match=r"outside the networks .*, no addresses\.$"):
+            _signed_for(ca, "127.0.0.1")
+
+    def test_other_networks_are_another_ca(self, addressed):
+        same = {"name": "local", "domain": "holdfast.test"}
+        again = ensure_ca(addressed.folder, **same, addresses=reversed(NETWORKS))
+        assert again.certificate == addressed.certificate
+        for networks in ([], NETWORKS[:1], [*NETWORKS, "10.0.0.0/8"]):
+            with pytest.raises(Error, match="another installation or domain"):
+                ensure_ca(addressed.folder, **same, addresses=networks)
+
+    @pytest.mark.parametrize("network", ["10.0.0.1/8", "everywhere", ""])
+    def test_no_network(self, tmp_path, network):
+        with pytest.raises(Error, match="no network"):
+            ensure_ca(tmp_path / "ca", name="local", domain="holdfast.test", addresses=[network])
+        assert not (tmp_path / "ca").exists()
+
+    def test_renewal(self, addressed):
+        pem = _signed_for(addressed, "10.89.1.7", "fd00:89:1::7")
+
+        def why(*addresses):
+            return why_renew(
+                addressed, pem, names=["v1.holdfast.test"], addresses=addresses, reserve=DAYS_10
+            )
+
+        assert why("fd00:89:1:0::7", "10.89.1.7") is None
+        for other in [(), ("10.89.1.7",), ("10.89.1.7", "fd00:89:1::7", "127.0.0.1")]:
+            assert why(*other) == "its addresses are not those of the inventory"
+
+
 class TestRenewal:
     """When a certificate is replaced."""
 
@@ -334,3 +433,27 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     status, output, error = run("sign", "--days", "91", *names, given=request_for())
     assert (status, output) == (1, "")
     assert "90 days" in error
+
+
+def test_command_line_with_addresses(tmp_path, capsys, monkeypatch):
+    folder = str(tmp_path / "ca")
+
+    def run(*words, given=b""):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given)))
+        status = local_ca.main([*words, "--folder", folder])
+        return status, *capsys.readouterr()
+
+    wanted = ("--name", "v1.holdfast.test", "--address", "10.89.1.7", "--address", "127.0.0.1")
+    domain = ("--installation", "local", "--domain", "holdfast.test")
+    assert run("ensure", *domain, "--addresses", "10.89.1.0/24", "127.0.0.1")[0] == 0
+    status, leaf, _ = run("sign", "--days", "30", *wanted, given=request_for())
+    assert status == 0
+    verdict = run("check", "--reserve-days", "10", *wanted, given=leaf.encode())
+    assert verdict == (0, '{"renew": null}' + os.linesep, "")
+    verdict = run("check", "--reserve-days", "10", *wanted[:4], given=leaf.encode())
+    assert "addresses" in verdict[1]
+    status, output, error = run(
+        "sign", "--days", "30", *wanted, "--address", "10.0.0.1", given=request_for()
+    )
+    assert (status, output) == (1, "")
+    assert "10.89.1.0/24, 127.0.0.1/32" in error
