@@ -1,0 +1,1 @@
+"""Vault from the operators' side: brought to life, opened, watched, given new keys."""
