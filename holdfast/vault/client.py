@@ -76,7 +76,10 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class SealStatus:
-    """What a node tells about itself to everybody. `cluster_id` is "" while it is sealed."""
+    """What a node tells about itself to everybody. `cluster_id` is "" while it is sealed.
+
+    A node that has found a leader and is still to join it has no `threshold` and no `shares`.
+    """
 
     initialised: bool
     sealed: bool

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.errors import Error
 from holdfast.vault.client import NotInitialised, Unreachable
-from holdfast.vault.cluster import WrongShares, give, giving, open_with
+from holdfast.vault.cluster import WrongShares, give, giving, join, open_with
 from holdfast.vault.holders import NoShare
 from holdfast.vault.records import Damaged
 from holdfast.vault.shares import BadShare, require_distinct
@@ -55,51 +55,58 @@ class Unsealing:
         Raises TooFew when none is at hand, WrongShares, and Unreachable at the end for nodes that
         did not answer.
         """
-        sealed = self._sealed()
+        sealed, joining = self._closed()
         done = True
-        if sealed:
-            sets = [self.records, self.records.next]
-            known = [(one, protocol) for one in sets if (protocol := one.protocol())]
-            fitting = [
-                (one, protocol)
-                for one, protocol in known
-                if (protocol.threshold, len(protocol.operators))
-                == (sealed[0].seal_status().threshold, sealed[0].seal_status().shares)
-            ]
-            if not known:
-                raise NotInitialised(
-                    f"There is no protocol of a ceremony at {self.records.protocol_file}, so that "
-                    "nobody's share is known; copy the installation's folder vault/ from where "
-                    "Vault was initialised."
-                )
-            done = self._open(sealed, fitting or known[:1])
+        if sealed or joining:
+            done = self._open(sealed, joining)
         if self._unreachable:
             raise Unreachable(" ".join(self._unreachable))
         return done
 
-    def _sealed(self) -> list[Vault]:
-        sealed = []
+    def _closed(self) -> tuple[list[Vault], list[Vault]]:
+        """Return the nodes that are sealed, and those that are still to join the others."""
+        sealed, joining, initialised = [], [], False
         for node in self.cluster.nodes:
             try:
                 status = node.vault.seal_status()
             except Unreachable as error:
                 self._unreachable.append(str(error))
                 continue
-            if not status.initialised:
-                raise NotInitialised(
-                    f"Vault on {node.name} was never initialised, nor has it found a leader to "
-                    "join; run `holdfast vault init`, or open the other nodes first."
-                )
-            if status.sealed:
+            initialised = initialised or bool(status.shares)
+            if not status.shares:
+                joining.append(node.vault)
+            elif status.sealed:
                 sealed.append(node.vault)
             else:
                 self.say(f"{node.name}: open already")
-        return sealed
+        if joining and not initialised:
+            raise NotInitialised("Vault was never initialised; run `holdfast vault init`.")
+        return sealed, joining
 
-    def _open(self, sealed: list[Vault], candidates: list[tuple[Records, Protocol]]) -> bool:
-        """Try the valid shares, and then those of a rekey whose end is not known."""
+    def _candidates(self, sealed: list[Vault]) -> list[tuple[Records, Protocol]]:
+        """Return the valid shares, and those of a rekey whose end is not known."""
+        sets = (self.records, self.records.next)
+        known = [(one, protocol) for one in sets if (protocol := one.protocol())]
+        if not known:
+            raise NotInitialised(
+                f"There is no protocol of a ceremony at {self.records.protocol_file}, so that "
+                "nobody's share is known; copy the installation's folder vault/ from where Vault "
+                "was initialised."
+            )
+        if not sealed:
+            return known[:1]
+        status = sealed[0].seal_status()
+        numbers = (status.threshold, status.shares)
+        fitting = [
+            (one, protocol)
+            for one, protocol in known
+            if (protocol.threshold, len(protocol.operators)) == numbers
+        ]
+        return fitting or known[:1]
+
+    def _open(self, sealed: list[Vault], joining: list[Vault]) -> bool:
         wrong: WrongShares | None = None
-        for records, protocol in candidates:
+        for records, protocol in self._candidates(sealed):
             gathered = gather(
                 records, protocol, self.holders, wanted=protocol.threshold, say=self.say
             )
@@ -114,6 +121,9 @@ class Unsealing:
             except WrongShares as error:
                 wrong = error
                 continue
+            for vault in joining:
+                join(vault, gathered.shares)
+                self.say(f"{vault.name}: joined the others")
             self._settle(records)
             return True
         assert wrong is not None  # noqa: S101  (there is a candidate, and it did not return)
