@@ -207,3 +207,9 @@ def test_this_repositorys_manifest_is_good_and_fits_the_locked_toolchain() -> No
         for source_ in artifact.sources:
             if isinstance(source_, Go):
                 assert source_.toolchain == locked_version(), artifact.name
+
+
+def test_no_checksum_of_this_repository_waits_to_be_filled_in() -> None:
+    for artifact in load(default_path()).artifacts.values():
+        for source_ in artifact.sources:
+            assert "0" * 64 not in source_.sha256.values(), artifact.name
