@@ -11,7 +11,10 @@ from holdfast.cli.console import say, working
 from holdfast.cli.context import Context, leave, pass_context, wait_option
 from holdfast.errors import Error
 from holdfast.local.ca import ensure_ca
+from holdfast.local.operators import ensure_operators
 from holdfast.playbook import play
+from holdfast.vault.authority import ensure_authorities
+from holdfast.vault.operators import from_inventory
 
 _STEPS = ("servers", "site", "audit")
 
@@ -46,10 +49,23 @@ def _start_servers(context: Context) -> None:
     if not wanted:
         return  # servers of their own
     context.servers(prepare=True).up(wanted)
+    _ensure_operators(context)
     ensure_ca(
         context.installation.folder / "ca",
         name=context.installation.name,
         domain=context.installation.domain,
+    )
+
+
+def _ensure_operators(context: Context) -> None:
+    """Who opens Vault, and the authorities that they hold."""
+    folder = context.installation.folder
+    ensure_operators(folder / "operators")
+    ensure_authorities(
+        folder / "vault",
+        installation=context.installation.name,
+        domain=context.installation.domain,
+        operators=from_inventory(context.inventory).operators,
     )
 
 
