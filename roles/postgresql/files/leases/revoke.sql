@@ -8,7 +8,7 @@ BEGIN
   END IF;
   -- To be allowed to close its sessions.
   EXECUTE format('GRANT %I TO CURRENT_USER WITH INHERIT TRUE, SET FALSE', lease);
-  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = lease;
+  PERFORM pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = lease;
   BEGIN
     EXECUTE format('DROP ROLE %I', lease);
   EXCEPTION WHEN dependent_objects_still_exist THEN

@@ -87,10 +87,13 @@ class Database:
         unit = f"test-{secrets.token_hex(4)}"
         run = f"systemd-run --quiet --collect --unit {unit} --setenv=PGPASSWORD=%s "
         self.host.check_output(run + command.partition("=%s ")[2], *arguments)
-        count = "SELECT count(*) FROM pg_stat_activity WHERE usename = ?"
+        active = "SELECT pid FROM pg_stat_activity WHERE usename = ? AND state = 'active'"
+        # Not by its name, which is gone with its role.
+        there = "SELECT count(*) FROM pg_stat_activity WHERE pid = ?"
         try:
-            wait_for(lambda: self.admin(count, user) == "1")
-            yield lambda: self.admin(count, user) == "1"
+            wait_for(lambda: self.admin(active, user) != "")
+            pid = self.admin(active, user)
+            yield lambda: self.admin(there, pid) == "1"
         finally:
             self.host.run("systemctl stop %s", unit)
 

@@ -134,13 +134,17 @@ class TestCage:
         assert seen == ""
         assert host.check_output("cat /var/lib/postgresql/test") == "postgres"
         host.check_output("rm /var/lib/postgresql/test")
-        for path in ("/etc/postgresql/17/main/x", "/run/holdfast/x", "/run/x", "/var/log/x"):
+        # Folders of its own, which nothing but the cage keeps it from.
+        for folder in ("/srv/test", "/run/test", "/var/log/postgresql"):
+            host.check_output("install -d -o postgres %s", folder)
+            as_postgres = "cd / && /usr/sbin/runuser -u postgres -- "
+            host.check_output(as_postgres + "touch %s/x && rm %s/x", folder, folder)
             refused = host.run(
-                "cd / && /usr/sbin/runuser -u postgres -- psql -X -c %s",
-                f"COPY (SELECT 1) TO PROGRAM 'touch {path}'",
+                as_postgres + "psql -X -c %s", f"COPY (SELECT 1) TO PROGRAM 'touch {folder}/x'"
             )
             assert refused.rc != 0
             assert "exited with exit code 1" in refused.stderr
+        host.check_output("rmdir /srv/test /run/test")
         inside = f"nsenter --mount --target {_prop(host, 'MainPID')} "
         assert host.check_output(inside + "ls -A /home") == ""
 
