@@ -40,6 +40,7 @@ test-unit: setup-dev
 
 # Two at a time: most of them is waiting for hosts.
 test-live: setup-dev ## all tests on real hosts
+	@.venv/bin/holdfast artifacts fetch
 	@echo 'two at a time, each with its output when it ends: $(LIVE)'
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LIVE)
 

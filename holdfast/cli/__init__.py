@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 
 from holdfast import paths
-from holdfast.cli import artifacts, console
+from holdfast.cli import artifacts, console, vault
 from holdfast.cli.audit import audit
 from holdfast.cli.context import Context
 from holdfast.cli.hosts import logs, ssh, status
 from holdfast.cli.lifecycle import destroy, down, up
+from holdfast.cli.vault_login import login
 from holdfast.errors import Busy, Error
 from holdfast.installation import Installation
 
@@ -62,7 +63,8 @@ def cli(context: click.Context, name: str, inventory: Path) -> None:
     context.obj = Context(Installation(name), inventory.resolve())
 
 
-for command in (up, down, destroy, status, ssh, logs, audit, artifacts.group):
+vault.group.add_command(login)
+for command in (up, down, destroy, status, ssh, logs, audit, vault.group, artifacts.group):
     cli.add_command(command)
 
 

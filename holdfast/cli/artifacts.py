@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _MIB = 1024**2
+_PATIENCE = 7200  # seconds; somebody else may be building the same
 _COLUMNS = {"artifact": "name", "version": "version", "licence": "licence"}
 
 _names = click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -113,6 +114,18 @@ def fetch(
         return
     for item in found:
         click.echo(item.path)
+
+
+def ensure(*names: str) -> None:
+    """Have these in the cache for hosts like this machine, whoever else fetches them meanwhile."""
+    wanted = artifacts.load(artifacts.default_path()).choose(names)
+    with suppress(Damaged):  # is fetched again
+        if all(artifacts.held(one, arch=artifacts.this_machine(), cache=Cache()) for one in wanted):
+            return
+    with _reporting("fetching what is not in Debian") as report:
+        artifacts.fetch(
+            wanted, arch=artifacts.this_machine(), cache=Cache(), report=report, wait=_PATIENCE
+        )
 
 
 @group.command("list")

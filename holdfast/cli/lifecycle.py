@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from holdfast import audit as audits
+from holdfast import inventory
 from holdfast.audit import reports
 from holdfast.cli import summary
+from holdfast.cli.artifacts import ensure
 from holdfast.cli.console import say, working
 from holdfast.cli.context import Context, leave, pass_context, wait_option
 from holdfast.errors import Error
@@ -37,11 +39,17 @@ def up(context: Context, until: str, wait: float) -> None:
     """
     steps = _STEPS[: _STEPS.index(until) + 1]
     with context.exclusively("up", wait=wait):
+        _fetch_programs(context)
         _start_servers(context)
         if "site" in steps:
             _configure(context)
         if "audit" in steps:
             _audit(context)
+
+
+def _fetch_programs(context: Context) -> None:
+    if inventory.load(context.inventory_path, wanted=True).group("vault"):
+        ensure("vault")
 
 
 def _start_servers(context: Context) -> None:

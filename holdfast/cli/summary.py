@@ -35,7 +35,7 @@ def show(context: Context, result: Audit, written: Sequence[Path]) -> None:
         for name in names:
             console.print(f"  https://{name}.{domain}/  at {host.name}, {host.address}")
         if names:
-            ca = context.installation.folder / "ca" / "root.crt"
+            ca = context.installation.folder / "vault" / "root-ca.crt"
             pin = f"--resolve {names[0]}.{domain}:443:{host.address}"
             console.print("  these names are known on the hosts only; from this machine:")
             console.print(

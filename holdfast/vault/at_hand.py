@@ -1,7 +1,8 @@
-"""The operator who sits here: whose secret key is at hand on this machine."""
+"""The operator who sits here: whose secret PGP key is at hand on this machine."""
 
 from __future__ import annotations
 
+import getpass
 from typing import TYPE_CHECKING, Any
 
 from holdfast.local.operators import throw_away_keys
@@ -10,24 +11,32 @@ from holdfast.vault.holders import GpgHolder, NoShare, ThrowAwayHolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from holdfast.installation import Installation
+
+def somebody(folder: Path) -> GpgHolder:
+    """Return who decrypts here: a throw-away operator, else whoever calls, by their own GnuPG.
+
+    `folder` is the installation's.
+    """
+    for name, key in throw_away_keys(folder / "operators").items():
+        return ThrowAwayHolder(name=name, key=key)
+    return GpgHolder(name=getpass.getuser())
 
 
-def operator_at_hand(
-    installation: Installation, operators: Sequence[Mapping[str, Any]]
-) -> GpgHolder:
+def operator(folder: Path, operators: Sequence[Mapping[str, Any]]) -> GpgHolder:
     """Return the first of `operators` (as in the inventory) who can decrypt here.
 
     Raises NoShare when there is none.
     """
-    for name, key in throw_away_keys(installation.folder / "operators").items():
-        return ThrowAwayHolder(name=name, key=key)
-    for operator in operators:
-        if Gpg(None).has_secret(operator["fingerprint"]):
-            return GpgHolder(name=operator["name"])
-    names = ", ".join(operator["name"] for operator in operators) or "nobody is listed"
+    found = somebody(folder)
+    if isinstance(found, ThrowAwayHolder):
+        return found
+    for one in operators:
+        if Gpg(None).has_secret(one["fingerprint"]):
+            return GpgHolder(name=one["name"])
+    names = ", ".join(one["name"] for one in operators) or "nobody is listed"
     raise NoShare(
-        "Only an operator's PGP key opens this, and no operator's secret key is in your GnuPG "
-        f"({names}); run it as one of them, or list people in vault_operators."
+        f"No operator's secret key is in your GnuPG ({names}); run it as one of them, or list "
+        "yourself in vault_operators."
     )

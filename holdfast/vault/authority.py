@@ -54,18 +54,26 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def sign_listener(
-        self, request: bytes, *, names: Sequence[str], addresses: Sequence[str] = ()
+        self,
+        request: bytes,
+        *,
+        names: Sequence[str],
+        addresses: Sequence[str] = (),
+        validity: timedelta = LISTENER,
     ) -> bytes:
         """Return a server certificate for the P-256 key in the PEM `request`; nothing else of it.
 
-        Raises Error when the request is not signed by its own key, or for another kind of key.
+        Raises Error when the request is not signed by its own key, for another kind of key, or for
+        a validity above 90 days.
         """
+        if not timedelta(0) < validity <= LISTENER:
+            raise Error(f"A listener's certificate is valid for 1 to {LISTENER.days} days.")
         alternative = [
             *(x509.DNSName(name) for name in names),
             *(x509.IPAddress(ip_address(address)) for address in addresses),
         ]
         return self._sign(
-            self._leaf(_requested_key(request), LISTENER)
+            self._leaf(_requested_key(request), validity)
             .subject_name(x509.Name([]))
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             # Critical, because the subject is empty (RFC 5280, section 4.2.1.6).

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PORT = 8200
 _CONNECT_SECONDS = 5
+# How Vault says that nothing is mounted there (yet).
+_UNMOUNTED = ("no handler for route", "No auth engine at", "No secret engine mount at")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
@@ -75,6 +77,14 @@ class Token:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wrapped:
+    """An answer that can be opened once. `accessor` names, for revoking it, what is in there."""
+
+    token: str = field(repr=False)
+    accessor: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SealStatus:
     """What a node tells about itself to everybody. `cluster_id` is "" while it is sealed.
 
@@ -126,6 +136,8 @@ class Vault:
         session = requests.Session()
         session.trust_env = False
         session.verify = str(ca)
+        # A node that restarts meanwhile must not find us on a dead connection.
+        session.headers["Connection"] = "close"
         if certificate:
             session.cert = (str(certificate[0]), str(certificate[1]))
         self._adapter = adapters.JSONAdapter(
@@ -161,10 +173,10 @@ class Vault:
         found: Mapping[str, Any] = answer.get("data") or {}
         return found
 
-    def wrapped(self, path: str, data: Mapping[str, Any], *, seconds: int) -> str:
-        """Write, and return a token that yields the answer once, within `seconds`."""
-        answer = self._with_token("post", path, data, wrap_ttl=f"{seconds}s")
-        return str(answer["wrap_info"]["token"])
+    def wrapped(self, path: str, data: Mapping[str, Any], *, seconds: int) -> Wrapped:
+        """Write, and return what yields the answer once, within `seconds`."""
+        answer = self._with_token("post", path, data, wrap_ttl=f"{seconds}s")["wrap_info"]
+        return Wrapped(token=answer["token"], accessor=answer.get("wrapped_accessor", ""))
 
     def delete(self, path: str) -> None:
         """Remove what is at `path`."""
@@ -309,10 +321,13 @@ class Vault:
         )
 
     def _understood(self, error: exceptions.VaultError, path: str) -> Error:
-        words = "; ".join(error.errors or ()) or str(error.text or "").strip()
+        words = ("; ".join(error.errors or ()) or str(error.text or "")).strip().rstrip(".")
         known: Error | None = None
-        if isinstance(error, exceptions.InvalidPath) and not error.errors:
-            known = _Missing(path)
+        absent = isinstance(error, exceptions.InvalidPath) and not error.errors
+        if absent or any(phrase in words for phrase in _UNMOUNTED):
+            known = _Missing(
+                f"Vault on {self.name} has nothing at {path}; run site.yml, which sets it up."
+            )
         elif isinstance(error, exceptions.Forbidden):
             known = Denied(
                 f"Vault denies {path} to this login; log in again, or ask somebody whose policy "

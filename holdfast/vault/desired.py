@@ -223,6 +223,8 @@ def _identity(name: str, addresses: Sequence[str], **limits: int) -> Setting:
     networks = [f"{address}/{128 if ':' in address else 32}" for address in addresses]
     return Setting(
         path=f"auth/approle/role/{name}",
+        # No secret: a name that hosts know without asking.
+        once={"role_id": name},
         wanted={
             "bind_secret_id": True,
             "secret_id_bound_cidrs": networks,

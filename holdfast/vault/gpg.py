@@ -60,7 +60,7 @@ class Gpg:
         where = [*_OURS, "--homedir", str(self.home)] if self.home else []
         argv = ["gpg", *where, "--batch", "--no-tty", "--status-fd", "2", *arguments]
         environment = {**os.environ, "LC_ALL": "C"}
-        if person and sys.stdin.isatty():
+        if person and not sys.stdin.closed and sys.stdin.isatty():
             environment["GPG_TTY"] = os.ttyname(sys.stdin.fileno())
         try:
             done = subprocess.run(

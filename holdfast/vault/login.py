@@ -6,8 +6,8 @@ The token lies in memory only, for the operator alone, where the playbooks find 
 from __future__ import annotations
 
 import os
+import stat
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from holdfast.errors import Error
 from holdfast.files import private_folder, write_atomic
 from holdfast.vault.client import Token, Unreachable, Vault
-from holdfast.vault.memory import in_memory, scratch
+from holdfast.vault.memory import memory, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from holdfast.installation import Installation
     from holdfast.vault.authority import Authority
@@ -105,13 +106,12 @@ def _open_node(
 
 
 def _token_file(installation: Installation) -> Path:
-    base = Path(os.environ.get("XDG_RUNTIME_DIR", "/run"))
-    if not in_memory(base):
-        raise Error(
-            f"{base} is not kept in memory (tmpfs), and a token is not written to a disk; set "
-            "XDG_RUNTIME_DIR to a folder that is."
-        )
-    return private_folder(base / "holdfast-operator" / installation.name) / "token"
+    own = memory() / f"holdfast-operator-{os.geteuid()}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    found = own.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise Error(f"{own} is not yours alone: somebody else made it; remove it and run again.")
+    return private_folder(own / installation.name) / "token"
 
 
 def _read(installation: Installation) -> Token:

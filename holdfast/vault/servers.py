@@ -24,8 +24,9 @@ _RESERVE = timedelta(days=60)
 
 def why_new_intermediate(api: Api, root: x509.Certificate) -> str | None:
     """Tell why the mount needs an intermediate, or None when it has one as wanted."""
-    found = api.read(f"{SERVERS}/issuer/default")
-    if not found or not found.get("certificate"):
+    default = (api.read(f"{SERVERS}/config/issuers") or {}).get("default")
+    found = api.read(f"{SERVERS}/issuer/{default}") if default else None
+    if not found:
         return "there is none"
     current = x509.load_pem_x509_certificate(str(found["certificate"]).encode())
     try:

@@ -10,14 +10,14 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from holdfast.errors import Error
-from holdfast.installation import Installation
-from holdfast.vault.at_hand import operator_at_hand
+from holdfast.vault.at_hand import somebody
 from holdfast.vault.authority import certificate, unlock
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     check.add_argument("--reserve-days", type=int, required=True, help="least remaining validity")
     sign = commands.add_parser("sign", help="sign the request on standard input")
-    sign.add_argument(
-        "--operators", type=json.loads, required=True, help="vault_operators of the inventory"
-    )
+    sign.add_argument("--days", type=int, required=True, help="validity")
     for command in (check, sign):
-        command.add_argument("--installation", required=True, help="name of the installation")
+        command.add_argument(
+            "--folder", type=Path, required=True, help="vault/ in the installation's folder"
+        )
         command.add_argument("--name", action="append", required=True, help="a DNS name")
         command.add_argument("--address", action="append", default=[], help="an IP address")
     return parser.parse_args(argv)
@@ -75,17 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 1 is an Error, told on stderr."""
     asked = _arguments(argv)
     try:
-        installation = Installation(asked.installation)
-        folder = installation.folder / "vault"
         given = sys.stdin.buffer.read()
         if asked.command == "sign":
-            holder = operator_at_hand(installation, asked.operators)
-            authority = unlock(folder, "operators-ca", holder)
-            signed = authority.sign_listener(given, names=asked.name, addresses=asked.address)
+            authority = unlock(asked.folder, "operators-ca", somebody(asked.folder.parent))
+            signed = authority.sign_listener(
+                given,
+                names=asked.name,
+                addresses=asked.address,
+                validity=timedelta(days=asked.days),
+            )
             sys.stdout.write(signed.decode())
         else:
             reason = why_renew(
-                certificate(folder, "operators-ca"),
+                certificate(asked.folder, "operators-ca"),
                 given,
                 names=asked.name,
                 addresses=asked.address,

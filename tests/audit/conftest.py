@@ -204,7 +204,7 @@ def domain(inventory):
 def own_root(inventory, auditor):
     """The root certificate of the installation's own authority, PEM, as the operator keeps it."""
     path = inventory.variable("audit_root_certificate")
-    path = path or f"{inventory.variable('installation_state')}/ca/root.crt"
+    path = path or f"{inventory.variable('installation_state')}/vault/root-ca.crt"
     return auditor.file(path).content_string
 
 

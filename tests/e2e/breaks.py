@@ -49,16 +49,13 @@ _CLEAR_SERVICE_BACK = {
 }
 
 _OTHER_CERTIFICATE = """
-mkdir /root/tls.red && cp -a /run/holdfast/web/tls.crt /run/holdfast/web/tls.key /root/tls.red/
-names=$(openssl x509 -in /run/holdfast/web/tls.crt -noout -ext subjectAltName | tail -1 | tr -d ' ')
+mkdir /root/tls.red && cp -a /run/holdfast/web/tls.pem /root/tls.red/
+names=$(openssl x509 -in /run/holdfast/web/tls.pem -noout -ext subjectAltName | tail -1 | tr -d ' ')
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=red \
     -addext "subjectAltName=$names" -keyout /root/tls.red/new.key -out /root/tls.red/new.crt
-cat /root/tls.red/new.crt > /run/holdfast/web/tls.crt
-cat /root/tls.red/new.key > /run/holdfast/web/tls.key
+cat /root/tls.red/new.key /root/tls.red/new.crt > /run/holdfast/web/tls.pem
 """
-_OTHER_CERTIFICATE_BACK = (
-    "cp -a /root/tls.red/tls.crt /root/tls.red/tls.key /run/holdfast/web/ && rm -r /root/tls.red"
-)
+_OTHER_CERTIFICATE_BACK = "cp -a /root/tls.red/tls.pem /run/holdfast/web/ && rm -r /root/tls.red"
 
 _STALE_HOST = """
 echo 'Unattended-Upgrade::Origins-Pattern { "origin=*"; };' > /etc/apt/apt.conf.d/zzz-red
@@ -350,8 +347,8 @@ BREAKS = (
         ),
         {
             "web": _nginx(
-                r"s#ssl_reject_handshake on;#ssl_certificate /run/holdfast/web/tls.crt;\n"
-                "ssl_certificate_key /run/holdfast/web/tls.key;#;"
+                r"s#ssl_reject_handshake on;#ssl_certificate /run/holdfast/web/tls.pem;\n"
+                "ssl_certificate_key /run/holdfast/web/tls.pem;#;"
                 "s/server_tokens off/server_tokens on/;"
                 "s/ssl_session_tickets off/ssl_session_tickets on/;"
                 "s/ssl_session_cache off/ssl_session_cache shared:red:1m/"

@@ -15,7 +15,7 @@ _DRIFT = {
         "echo 'add_header X-Powered-By me;' | sudo tee -a /etc/nginx/nginx.conf; "
         "sudo rm /etc/holdfast/notify.json; "
         "echo '# mine' | sudo tee -a /etc/squid/squid.conf"
-        " /etc/systemd/system/holdfast-tls-web.service"
+        " /etc/systemd/system/holdfast-agent-web.service"
     ),
     "app1": (
         "sudo sed -i 's/^PasswordAuthentication no/UseDNS yes/' /etc/ssh/sshd_config; "

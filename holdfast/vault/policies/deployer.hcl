@@ -4,9 +4,8 @@
 #
 # What remains, because who decides what others may read can decide it for themselves: an operator
 # can write a policy holdfast-X that reads a secret, make an AppRole with it, and log in as that.
-# These are three requests in the audit trail and a policy that the next audit reports; AppRoles
-# must be bound to addresses, so that only a host of the installation is let in. An operator can also
-# change the SQL that makes leased logins, and where the database is.
+# These are three requests in the audit trail, and a policy that the next run of the site removes. An
+# operator can also change the SQL that makes leased logins, and where the database is.
 
 # --- looking ---
 path "sys/audit" {
@@ -98,8 +97,7 @@ path "auth/approle/role" {
 }
 # No `*` here: it would outrank the next rules and hand out secret ids that are not wrapped.
 path "auth/approle/role/+" {
-  capabilities        = ["create", "read", "update", "delete"]
-  required_parameters = ["secret_id_bound_cidrs", "token_bound_cidrs"]
+  capabilities = ["create", "read", "update", "delete"]
 }
 path "auth/approle/role/+/role-id" {
   capabilities = ["read"]
