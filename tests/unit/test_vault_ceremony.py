@@ -65,6 +65,14 @@ def test_an_interrupted_ceremony_is_wiped(node: Node) -> None:
     assert node.data.is_dir()
 
 
+def test_stop_wipes_nothing(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    node.fill()
+    assert ceremony.main(["stop"]) == 0
+    assert node.asked == ["stop"]
+    assert node.full()
+    assert capsys.readouterr().out == "none\n"
+
+
 def test_nothing_is_wiped_before_vault_is_stopped(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,9 +87,10 @@ def test_nothing_is_wiped_before_vault_is_stopped(
     assert node.full()
 
 
+@pytest.mark.parametrize("command", ["begin", "stop"])
 @pytest.mark.parametrize("state", ["sealed", "unsealed", "uninitialised"])
 def test_after_complete_nothing_is_wiped_or_stopped(
-    node: Node, capsys: pytest.CaptureFixture[str], state: str
+    node: Node, capsys: pytest.CaptureFixture[str], state: str, command: str
 ) -> None:
     assert ceremony.main(["begin"]) == 0
     node.fill()
@@ -90,7 +99,7 @@ def test_after_complete_nothing_is_wiped_or_stopped(
     capsys.readouterr()
     node.asked.clear()
     node.vault = state
-    assert ceremony.main(["begin"]) == 1
+    assert ceremony.main([command]) == 1
     assert node.full()
     assert node.asked == []
     assert "Nothing was changed" in capsys.readouterr().err

@@ -1,13 +1,13 @@
 #!/usr/bin/python3 -I
 """This node's part in the ceremony that brings a new Vault to life.
 
+stop       stop Vault, so that no other node joins what is left of it; refused once complete
 begin      wipe what an interrupted ceremony left, start Vault and wait until it can be initialised;
            refused once the ceremony is complete, or where somebody else initialised Vault
 complete   note, for good, that the ceremony is complete: from now on Vault's data are never wiped
 state      print none, begun or complete
 
-With several nodes: stop Vault on all of them (`systemctl stop vault`) before the first `begin`, so
-that none joins what is left of another's old Vault.
+With several nodes: `stop` on all of them before the first `begin`.
 """
 
 import datetime as dt
@@ -38,15 +38,16 @@ def state():
     return "none"
 
 
+def stop():
+    """Leave a Vault that does not run."""
+    _require_incomplete()
+    _systemctl("stop")
+
+
 def begin():
     """Leave a Vault that runs and has no data."""
-    found = state()
-    if found == "complete":
-        raise Refused(
-            "The ceremony is complete: Vault's data on this host are never wiped. Nothing was "
-            "changed. Unseal Vault with `holdfast vault unseal`."
-        )
-    if found == "none":
+    _require_incomplete()
+    if state() == "none":
         _require_empty()
         _mark("begun")
     _systemctl("stop")
@@ -57,8 +58,8 @@ def begin():
     word = _wait()
     if word == "sealed":
         raise Refused(
-            "Vault has joined what is left of an old Vault on another node. Stop Vault on every "
-            "node (`systemctl stop vault`), and begin again on each."
+            "Vault has joined what is left of an old Vault on another node. Run `vault-ceremony "
+            "stop` on every node, and begin again on each."
         )
     if word != "uninitialised":
         raise Refused(f"Vault is {word}, and should be uninitialised: begin again.")
@@ -76,6 +77,14 @@ def complete():
         )
     _mark("complete")
     (MARKS / "begun").unlink(missing_ok=True)
+
+
+def _require_incomplete():
+    if state() == "complete":
+        raise Refused(
+            "The ceremony is complete: Vault's data on this host are never wiped. Nothing was "
+            "changed. Unseal Vault with `holdfast vault unseal`."
+        )
 
 
 def _require_empty():
@@ -149,7 +158,7 @@ def _sync(folder):
 
 def main(argv):
     """Run one of the commands above."""
-    commands = {"begin": begin, "complete": complete}
+    commands = {"stop": stop, "begin": begin, "complete": complete}
     try:
         match argv:
             case ["state"]:

@@ -70,6 +70,8 @@ class Node:
             self.got("PUT", "sys/unseal", {"key": share})
         # While it joins, the answer to the last share still says sealed.
         _until(lambda: not self.sealed())
+        # Active, or standing by.
+        _until(lambda: self.ask("GET", "sys/health")[0] in (200, 429))
 
     def pid(self):
         return self.host.check_output("systemctl show --value -p MainPID vault")
@@ -150,8 +152,9 @@ def nodes(request):
 def _initialised(nodes):
     """Begin anew on every node, as the ceremony does, and open them all."""
     for node in nodes:
-        node.host.check_output("rm -f /var/lib/holdfast/vault/complete; systemctl stop vault")
+        node.host.check_output("rm -f /var/lib/holdfast/vault/complete")
         node.host.check_output("touch /var/lib/holdfast/vault/begun")
+        node.host.check_output("/usr/local/lib/holdfast/vault-ceremony stop")
     for node in nodes:
         node.host.check_output("/usr/local/lib/holdfast/vault-ceremony begin")
     body = {"secret_shares": 3, "secret_threshold": _THRESHOLD}
@@ -186,7 +189,7 @@ def single(nodes):
 
 @pytest.fixture
 def node(single):
-    """The single node, unsealed at the beginning of each test."""
+    """The single node, at work at the beginning of each test."""
     (found,) = single.nodes
     found.host.check_output("systemctl reset-failed vault; systemctl start vault")
     if found.sealed():

@@ -1,6 +1,14 @@
 """A Vault at work is never restarted by surprise, and never left as it should not be."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
 testinfra_hosts = ["ansible://bookworm1"]
+_PLUGIN = "vault-plugin-database-postgresql"
 
 
 def test_unsealed_and_unchanged(node, play):
@@ -57,7 +65,11 @@ def test_the_level_of_its_log_takes_a_reload(node, play):
     assert (node.pid(), node.sealed()) == (before, False)
 
 
-def test_what_needs_a_restart_is_left_to_people(node, play):
+def _longest_lease(node, single):
+    return node.got("GET", "sys/mounts/kv/tune", token=single.token)["max_lease_ttl"] // 3600
+
+
+def test_what_needs_a_restart_is_left_to_people(node, single, play):
     before = node.pid()
     # The second time, everything is written, and still not in force.
     for _ in range(2):
@@ -65,21 +77,23 @@ def test_what_needs_a_restart_is_left_to_people(node, play):
         assert not succeeded
         assert "vault_restart_allowed" in said
         assert (node.pid(), node.sealed()) == (before, False)
-
-
-def test_unless_they_allow_it(node, single, play):
-    succeeded, said = play(vault_max_lease_ttl="48h", vault_restart_allowed=True)
-    assert succeeded, said
-    assert node.sealed()
+    node.host.check_output("systemctl restart vault")
+    node.unseal(single.shares)
     succeeded, said = play(vault_max_lease_ttl="48h")
     assert succeeded, said
     assert " changed=0 " in said
+    assert _longest_lease(node, single) == 48
+
+
+def test_unless_they_allow_it(node, single, play):
+    succeeded, said = play(vault_max_lease_ttl="47h", vault_restart_allowed=True)
+    assert succeeded, said
+    assert node.sealed()
     # Sealed, it is restarted without being asked for.
     succeeded, said = play()
     assert succeeded, said
     node.unseal(single.shares)
-    found = node.got("GET", "sys/mounts/kv/tune", token=single.token)
-    assert found["max_lease_ttl"] == 72 * 3600
+    assert _longest_lease(node, single) == 72
 
 
 def test_a_new_certificate_takes_a_reload(node, play):
@@ -91,3 +105,21 @@ def test_a_new_certificate_takes_a_reload(node, play):
     second = node.shown_certificate()
     assert first != second
     assert (node.pid(), node.sealed()) == (before, False)
+
+
+@pytest.mark.parametrize("source", ["release", "go"])
+def test_a_plugin_that_is_not_there_is_missed_unless_vault_has_it_built_in(play, tmp_path, source):
+    """As the publisher's Vault has; ours, built from source, is without."""
+    holdfast = Path(sys.executable).with_name("holdfast")
+    command = [holdfast, "artifacts", "verify", "--json", "vault", _PLUGIN]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    rows["vault"]["source"] = source
+    rows[_PLUGIN] |= {"state": "not fetched", "path": None}
+    answer = tmp_path / "answer"
+    answer.write_text(json.dumps(list(rows.values())), encoding="utf-8")
+    ask = ["sh", "-c", 'cat "$0"', str(answer)]
+    succeeded, said = play(__vault_program_verify=ask)
+    assert succeeded is (source == "release")
+    if not succeeded:
+        assert f"{_PLUGIN} for amd64 is not in the artifact cache" in said

@@ -68,6 +68,20 @@ def test_a_standby_is_lost_and_comes_back(cluster, until):
     assert cluster.read(lost, "without-standby") == "written"
 
 
+def test_a_node_that_is_wiped_alone_says_so_and_joins_again(cluster, until):
+    """As when its disk was lost; and a ceremony that begins on one of three is told how to."""
+    lost = cluster.standbys()[0]
+    assert cluster.write(lost, "before-the-loss", "written")
+    done = lost.host.run("/usr/local/lib/holdfast/vault-ceremony begin")
+    assert done.rc == 1
+    assert "`vault-ceremony stop` on every node" in done.stderr
+    assert lost.sealed()
+    lost.unseal(cluster.shares)
+    until(lambda: _caught_up(cluster))
+    assert cluster.read(lost, "before-the-loss") == "written"
+    assert len(cluster.raft()) == 3
+
+
 def test_the_leader_is_lost_and_comes_back(cluster, until, capsys):
     """Killed, not stopped: nobody is told."""
     lost = until(cluster.leader)

@@ -38,11 +38,9 @@ class TestListener:
             node, f"-{version} -CAfile /etc/vault.d/operators-ca.crt"
         )
 
-    @pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA384"])
-    def test_old_ciphers_are_refused_by_vault(self, node, cipher):
-        assert "alert handshake failure" in _handshake(
-            node, f"-tls1_2 -cipher {cipher}:@SECLEVEL=0"
-        )
+    def test_an_old_cipher_is_refused_by_vault(self, node):
+        said = _handshake(node, "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
+        assert "alert handshake failure" in said
 
     def test_exactly_these_sockets(self, node):
         found = set()
@@ -55,7 +53,9 @@ class TestListener:
         }
         assert found == wanted
 
-    @pytest.mark.parametrize("path", ["sys/raw/core", "sys/internal/inspect/router/root"])
+    @pytest.mark.parametrize(
+        "path", ["sys/raw/core/seal-config", "sys/internal/inspect/router/root"]
+    )
     def test_what_nobody_needs_is_not_there(self, node, single, path):
         assert node.ask("GET", path, token=single.token)[0] in (400, 404)
 
@@ -126,8 +126,8 @@ def test_files_are_for_whom_they_are(node):
 
 
 def test_its_log_is_json(node):
-    lines = [line for line in node.journal().splitlines() if line.startswith("{")]
-    assert {"@level", "@message", "@timestamp"} <= set(json.loads(lines[-1]))
+    last = node.host.check_output("journalctl --no-pager --output=cat --lines=1 _COMM=vault")
+    assert {"@level", "@message", "@timestamp"} <= set(json.loads(last))
 
 
 def test_a_restarted_vault_waits_and_says_so(node):
