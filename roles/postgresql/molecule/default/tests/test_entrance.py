@@ -227,15 +227,12 @@ class TestPassword:
         assert kept.startswith("SCRAM-SHA-256$10000:")
         assert database.admin("SELECT count(*) FROM pg_authid WHERE rolpassword LIKE 'md5%'") == "0"
 
-    def test_not_even_a_log_of_everything_has_it(self, host, database):
+    def test_not_even_a_log_of_everything_has_it(self, host, database, vault):
         """The server is told the proof; a wrong one is refused before it is told anything."""
         database.admin("ALTER ROLE postgres SET log_statement = 'all'")
         before = host.check_output("date +%s")
         try:
-            host.check_output(
-                "printf '%%s\n' %s | /usr/local/lib/holdfast/postgresql-vault-password",
-                "canary-canary-canary-canary",
-            )
+            vault.set_password("canary-canary-canary-canary")
             wrong = host.run("echo canary | /usr/local/lib/holdfast/postgresql-vault-password")
         finally:
             database.admin("ALTER ROLE postgres RESET log_statement")
@@ -244,7 +241,13 @@ class TestPassword:
         assert "canary" not in log
         assert wrong.rc == 1
         assert "20 to 128 printable ASCII characters" in wrong.stderr
-        done = database.login(
-            "vault", "canary-canary-canary-canary", "SELECT 1", database="postgres"
-        )
-        assert done.out == "1"
+        assert vault.run("SELECT 1").out == "1"
+
+    def test_vault_rotates_it(self, vault):
+        """With the statement that Vault's plugin has for it."""
+        password = "rotated-" * 4
+        done = vault.run(f"ALTER ROLE \"vault\" WITH PASSWORD '{password}'")
+        assert done.status == 0, done.err
+        assert "password authentication failed" in vault.run("SELECT 1").err
+        vault.password = password
+        assert vault.run("SELECT 1").out == "1"
