@@ -47,24 +47,34 @@ class Cluster:
     nodes: Sequence[Node]
 
     def leader(self, *, wait: float = _LEADER_SECONDS) -> Vault:
-        """Return the node that leads. Raises Sealed, Unreachable or NoLeader after `wait`."""
+        """Return the node that leads, once it does; `wait` is how many seconds it may take.
+
+        Raises at once Unreachable, NotInitialised or Sealed when no node could; NoLeader later.
+        """
         deadline = time.monotonic() + wait
         while True:
+            self._require_open_node()
             for node in self.nodes:
                 with suppress(Unreachable):
                     if node.vault.is_leader():
                         return node.vault
             if time.monotonic() > deadline:
-                break
+                raise NoLeader(
+                    "No node of Vault leads: too few of them are open and reach each other; "
+                    "`holdfast vault status` tells which."
+                )
             time.sleep(_PAUSE)
-        self._say_why_no_leader()
-        raise NoLeader(
-            "No node of Vault leads: too few of them are open and reach each other; "
-            "`holdfast vault status` tells which."
-        )
 
-    def _say_why_no_leader(self) -> None:
-        states = [node.vault.seal_status() for node in self.nodes]  # raises Unreachable
+    def _require_open_node(self) -> None:
+        states = []
+        reason: Error = Unreachable("There is no node of Vault; list one in the inventory.")
+        for node in self.nodes:
+            try:
+                states.append(node.vault.seal_status())
+            except Unreachable as error:
+                reason = error
+        if not states:
+            raise reason
         if not any(state.initialised for state in states):
             raise NotInitialised("Vault was never initialised; run `holdfast vault init`.")
         if all(state.sealed for state in states):

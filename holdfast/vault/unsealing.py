@@ -107,12 +107,12 @@ class Unsealing:
     def _open(self, sealed: list[Vault], joining: list[Vault]) -> bool:
         wrong: WrongShares | None = None
         for records, protocol in self._candidates(sealed):
-            gathered = gather(
-                records, protocol, self.holders, wanted=protocol.threshold, say=self.say
-            )
+            # Vault's word counts: the protocol may have been tampered with.
+            wanted = sealed[0].seal_status().threshold if sealed else protocol.threshold
+            gathered = gather(records, protocol, self.holders, wanted=wanted, say=self.say)
             for problem in gathered.problems:
                 self.say(problem)
-            if len(gathered.shares) < protocol.threshold:
+            if len(gathered.shares) < wanted:
                 return self._add(sealed, protocol, gathered)
             try:
                 for vault in sealed:
