@@ -136,8 +136,6 @@ class Vault:
         session = requests.Session()
         session.trust_env = False
         session.verify = str(ca)
-        # A node that restarts meanwhile must not find us on a dead connection.
-        session.headers["Connection"] = "close"
         if certificate:
             session.cert = (str(certificate[0]), str(certificate[1]))
         self._adapter = adapters.JSONAdapter(
