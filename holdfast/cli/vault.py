@@ -14,8 +14,9 @@ from holdfast.cli.console import say
 from holdfast.cli.context import Context, json_option, leave, pass_context, wait_option
 from holdfast.vault import status as statuses
 from holdfast.vault.login import deployer
-from holdfast.vault.quorum import current, enough, root_token
+from holdfast.vault.quorum import enough, root_token
 from holdfast.vault.site import Site
+from holdfast.vault.unsealing import current
 
 _PURPOSES = ("set-up", "encryption-key", "revocation")
 

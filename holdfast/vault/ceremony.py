@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.errors import Error
 from holdfast.vault.client import Denied, Token
-from holdfast.vault.cluster import close, join, open_with
+from holdfast.vault.cluster import close, join, open_with, wait_until
 from holdfast.vault.gpg import keyring
 from holdfast.vault.protocol import Party, Protocol, differing, sha256, why_not_signed
 from holdfast.vault.shares import from_vault, require_distinct
@@ -203,6 +203,11 @@ class Ceremony:
         for node in self._nodes[1:]:
             self.say(f"{node.name}: joining")
             join(node.vault, [shares[name] for name in rounds[-1]])
+        # Until they vote, the loss of the first node would be the loss of all.
+        wait_until(
+            lambda: voters(first) == len(self._nodes),
+            what="every node to vote in the cluster",
+        )
         return rounds
 
     def _share(self, name: str, message: bytes) -> Share:
@@ -218,6 +223,12 @@ class Ceremony:
 
     def _time(self) -> str:
         return self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def voters(vault: Vault) -> int:
+    """Return how many nodes vote in the cluster."""
+    found = vault.read("sys/storage/raft/configuration") or {}
+    return sum(server["voter"] for server in found["config"]["servers"])
 
 
 def keys_for_vault(operators: Sequence[Operator]) -> list[str]:

@@ -8,6 +8,7 @@ import stat
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,6 +94,10 @@ class FileHolder:
     def share(self, message: bytes) -> Share:
         """Read it, once; a named pipe waits for its writer."""
         del message  # the operator has a copy
+        return self._share
+
+    @cached_property
+    def _share(self) -> Share:
         if self.source == "-":
             return Share.parse(sys.stdin.buffer.read(_LONGEST), owner=self.name)
         path = Path(self.source)

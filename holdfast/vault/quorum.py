@@ -19,11 +19,11 @@ from holdfast.vault.ceremony import (
     keys_for_vault,
     parties,
 )
-from holdfast.vault.client import Denied, Refused, Token
+from holdfast.vault.client import Denied, Refused, Sealed, Token
 from holdfast.vault.cluster import WrongShares
 from holdfast.vault.protocol import Protocol
 from holdfast.vault.shares import strangers
-from holdfast.vault.unsealing import TooFew, gather
+from holdfast.vault.unsealing import TooFew, current, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 
 _REKEY = "sys/rekey/init"
 _ROOT = "sys/generate-root/attempt"
-
-
-class NotKnown(Error):
-    """This Vault has no protocol here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +69,7 @@ class Rekey:
                 "--new-share NAME=FILE."
             )
         leader = self.cluster.leader()
+        self._require_every_node()
         self._settle(leader)
         begun = self._time()
         protocol = current(self.records)
@@ -89,6 +86,15 @@ class Rekey:
         self._verify(leader, nonce, answer["verification_nonce"], new)
         self.records.mark_next_verified()
         self._promote()
+
+    def _require_every_node(self) -> None:
+        """A node that learns nothing of the new shares would want the old ones to open."""
+        for node in self.cluster.nodes:
+            if node.vault.seal_status().sealed:
+                raise Sealed(
+                    f"{node.name} is sealed, and would not know the new shares; run `holdfast "
+                    "vault unseal` first."
+                )
 
     def _promote(self) -> None:
         self.records.promote_next()
@@ -271,17 +277,6 @@ def _give_all(leader: Vault, path: str, nonce: str, shares: Sequence[Share]) -> 
                 "again, or begin with another operator."
             ) from error
     return answer
-
-
-def current(records: Records) -> Protocol:
-    """Return the protocol of the valid shares. Raises NotKnown."""
-    protocol = records.protocol()
-    if protocol is None:
-        raise NotKnown(
-            f"There is no protocol of a ceremony at {records.protocol_file}; copy the "
-            "installation's folder vault/ from where Vault was initialised."
-        )
-    return protocol
 
 
 def enough(

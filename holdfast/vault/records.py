@@ -94,6 +94,13 @@ class Records:
         """What a rekey makes."""
         return Records(self.folder / "next")
 
+    def earlier(self) -> list[Records]:
+        """What was valid before, the newest first."""
+        found = [
+            Records(folder) for folder in (self.folder / "earlier").glob("*") if not folder.suffix
+        ]
+        return sorted(found, key=lambda one: one.protocol_file.stat().st_mtime, reverse=True)
+
     @property
     def _verified(self) -> Path:
         return self.next.folder / "verified"

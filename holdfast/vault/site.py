@@ -23,9 +23,9 @@ from holdfast.vault.gpg import keyring
 from holdfast.vault.holders import GpgHolder, choose
 from holdfast.vault.hosts import SshHost
 from holdfast.vault.operators import from_inventory
-from holdfast.vault.quorum import Rekey, current
+from holdfast.vault.quorum import Rekey
 from holdfast.vault.records import Records
-from holdfast.vault.unsealing import Unsealing
+from holdfast.vault.unsealing import Unsealing, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

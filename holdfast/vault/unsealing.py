@@ -6,6 +6,7 @@ keeps them until the others come, and forgets them if it restarts.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ from holdfast.errors import Error
 from holdfast.vault.client import NotInitialised, Unreachable
 from holdfast.vault.cluster import WrongShares, give, giving, join, open_with
 from holdfast.vault.holders import NoShare
+from holdfast.vault.protocol import BadProtocol
 from holdfast.vault.records import Damaged
 from holdfast.vault.shares import BadShare, require_distinct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from holdfast.vault.client import Vault
+    from holdfast.vault.client import SealStatus, Vault
     from holdfast.vault.cluster import Cluster
     from holdfast.vault.holders import Holder
     from holdfast.vault.protocol import Protocol
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 class TooFew(Error):
     """Not enough operators gave a share that can be used."""
+
+
+class NotKnown(Error):
+    """This Vault has no protocol here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class Unsealing:
     holders: Mapping[str, Holder]
     say: Callable[[str], None]
     _unreachable: list[str] = field(default_factory=list, init=False)
+    _gathered: dict[str, Gathered] = field(default_factory=dict, init=False)
 
     def run(self) -> bool:
         """Give the shares at hand to every sealed node, and tell whether all of them are open.
@@ -56,9 +63,11 @@ class Unsealing:
         did not answer.
         """
         sealed, joining = self._closed()
-        done = True
-        if sealed or joining:
-            done = self._open(sealed, joining)
+        opened = [self._open(vault) for vault in sealed]  # every one is tried
+        done = all(opened)
+        for vault in joining if done else ():
+            join(vault, self._gather(self.records, current(self.records)).shares)
+            self.say(f"{vault.name}: joined the others")
         if self._unreachable:
             raise Unreachable(" ".join(self._unreachable))
         return done
@@ -83,60 +92,67 @@ class Unsealing:
             raise NotInitialised("Vault was never initialised; run `holdfast vault init`.")
         return sealed, joining
 
-    def _candidates(self, sealed: list[Vault]) -> list[tuple[Records, Protocol]]:
-        """Return the valid shares, and those of a rekey whose end is not known."""
-        sets = (self.records, self.records.next)
-        known = [(one, protocol) for one in sets if (protocol := one.protocol())]
-        if not known:
-            raise NotInitialised(
-                f"There is no protocol of a ceremony at {self.records.protocol_file}, so that "
-                "nobody's share is known; copy the installation's folder vault/ from where Vault "
-                "was initialised."
-            )
-        if not sealed:
-            return known[:1]
-        status = sealed[0].seal_status()
-        numbers = (status.threshold, status.shares)
-        fitting = [
-            (one, protocol)
-            for one, protocol in known
-            if (protocol.threshold, len(protocol.operators)) == numbers
-        ]
-        return fitting or known[:1]
+    def _candidates(self, status: SealStatus) -> Iterator[tuple[Records, Protocol]]:
+        """Yield the valid shares, then others that may be those of the node.
 
-    def _open(self, sealed: list[Vault], joining: list[Vault]) -> bool:
+        Those of a rekey whose end is not known; and earlier ones, which a node still knows that
+        was down meanwhile.
+        """
+        valid = current(self.records)
+        numbers = (status.threshold, status.shares)
+        if numbers == (valid.threshold, len(valid.operators)):
+            yield self.records, valid
+        for records in (self.records.next, *self.records.earlier()):
+            with suppress(BadProtocol):
+                protocol = records.protocol()
+                if protocol and numbers == (protocol.threshold, len(protocol.operators)):
+                    yield records, protocol
+
+    def _open(self, vault: Vault) -> bool:
+        status = vault.seal_status()
         wrong: WrongShares | None = None
-        for records, protocol in self._candidates(sealed):
+        for records, protocol in self._candidates(status):
             # Vault's word counts: the protocol may have been tampered with.
-            wanted = sealed[0].seal_status().threshold if sealed else protocol.threshold
-            gathered = gather(records, protocol, self.holders, wanted=wanted, say=self.say)
-            for problem in gathered.problems:
-                self.say(problem)
-            if len(gathered.shares) < wanted:
-                return self._add(sealed, protocol, gathered)
-            try:
-                for vault in sealed:
-                    open_with(vault, gathered.shares)
-                    self.say(f"{vault.name}: opened")
-            except WrongShares as error:
-                wrong = error
+            gathered = self._gather(records, protocol, wanted=status.threshold)
+            if len(gathered.shares) < status.threshold:
+                if wrong is None:
+                    return self._add(vault, protocol, gathered)
                 continue
-            for vault in joining:
-                join(vault, gathered.shares)
-                self.say(f"{vault.name}: joined the others")
+            try:
+                open_with(vault, gathered.shares)
+            except WrongShares as error:
+                wrong = wrong or error
+                continue
+            self.say(f"{vault.name}: opened")
             self._settle(records)
             return True
-        assert wrong is not None  # noqa: S101  (there is a candidate, and it did not return)
-        raise wrong
+        raise wrong or NotKnown(
+            f"Vault on {vault.name} wants {status.threshold} of {status.shares} shares, and no "
+            f"protocol at {self.records.folder} is of so many; copy the installation's folder "
+            "vault/ from where the last rekey was made."
+        )
+
+    def _gather(self, records: Records, protocol: Protocol, *, wanted: int = 0) -> Gathered:
+        """Ask every operator once for each set of shares."""
+        known = self._gathered.get(protocol.digest())
+        if known:
+            return known
+        gathered = gather(
+            records, protocol, self.holders, wanted=wanted or protocol.threshold, say=self.say
+        )
+        for problem in gathered.problems:
+            self.say(problem)
+        self._gathered[protocol.digest()] = gathered
+        return gathered
 
     def _settle(self, used: Records) -> None:
         """What opens Vault after a rekey that was cut off is what is valid."""
-        if used is not self.records:
+        if used == self.records.next:
             self.records.mark_next_verified()
             self.records.promote_next()
             self.say("the shares of the last rekey are the valid ones")
 
-    def _add(self, sealed: list[Vault], protocol: Protocol, gathered: Gathered) -> bool:
+    def _add(self, vault: Vault, protocol: Protocol, gathered: Gathered) -> bool:
         """Leave what we have with Vault; the others add theirs."""
         names = [share.owner for share in gathered.shares]
         others = [party.name for party in protocol.operators if party.name not in names]
@@ -145,18 +161,27 @@ class Unsealing:
                 f"No operator gave a share: {protocol.threshold} of "
                 f"{', '.join(others)} are needed; each runs `holdfast vault unseal`."
             )
-        done = True
-        for vault in sealed:
-            with giving(vault):
-                for share in gathered.shares:
-                    status = give(vault, share)
-            more = status.threshold - status.progress
-            done = done and not status.sealed
-            self.say(
-                f"{vault.name}: {', '.join(names)} gave a share; "
-                + ("open" if not status.sealed else f"{more} more of {', '.join(others)} needed")
-            )
-        return done
+        with giving(vault):
+            for share in gathered.shares:
+                status = give(vault, share)
+        more = status.threshold - status.progress
+        self.say(
+            f"{vault.name}: {', '.join(names)} gave a share; "
+            + (f"{more} more of {', '.join(others)} needed" if status.sealed else "open")
+        )
+        return not status.sealed
+
+
+def current(records: Records) -> Protocol:
+    """Return the protocol of the valid shares. Raises NotKnown."""
+    protocol = records.protocol()
+    if protocol is None:
+        raise NotKnown(
+            f"There is no protocol of a ceremony at {records.protocol_file}, so that nobody's "
+            "share is known; copy the installation's folder vault/ from where Vault was "
+            "initialised."
+        )
+    return protocol
 
 
 def gather(

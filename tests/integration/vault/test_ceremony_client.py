@@ -22,7 +22,8 @@ from holdfast.vault.client import (
     Untrusted,
     Vault,
 )
-from holdfast.vault.quorum import current, enough, root_token
+from holdfast.vault.quorum import enough, root_token
+from holdfast.vault.unsealing import current
 from tests.integration.vault.conftest import Office
 
 

@@ -16,8 +16,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from holdfast.vault.client import Denied, Refused, Token, Vault
 from holdfast.vault.memory import scratch
-from holdfast.vault.quorum import current, enough, root_token
+from holdfast.vault.quorum import enough, root_token
 from holdfast.vault.setup import ROLE, UNIT
+from holdfast.vault.unsealing import current
 from tests.integration.vault.conftest import Office, opened, started
 
 BOUND = {"secret_id_bound_cidrs": ["127.0.0.1/32"], "token_bound_cidrs": ["127.0.0.1"]}

@@ -12,8 +12,9 @@ from holdfast.vault import quorum as quorums
 from holdfast.vault import records as record_files
 from holdfast.vault.client import Denied, Token
 from holdfast.vault.holders import FileHolder, Holder
-from holdfast.vault.quorum import current, enough, root_token
+from holdfast.vault.quorum import enough, root_token
 from holdfast.vault.setup import set_up
+from holdfast.vault.unsealing import current
 from tests.integration.vault.conftest import NAMES, Office, after_lines, errors, killed
 
 
