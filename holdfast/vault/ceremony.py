@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from holdfast.errors import Error
-from holdfast.vault.client import Denied, Token
+from holdfast.vault.client import Denied, Token, Unreachable
 from holdfast.vault.cluster import close, join, open_with, wait_until
 from holdfast.vault.gpg import keyring
 from holdfast.vault.protocol import Party, Protocol, differing, sha256, why_not_signed
@@ -84,8 +84,8 @@ class Ceremony:
 
     def _stands(self, states: Mapping[str, str]) -> None:
         protocol = self.records.protocol()
-        since = f" since {protocol.ended}" if protocol else ""
-        self.say(f"the ceremony is complete{since}: nothing ever wipes this Vault")
+        when = f" on {protocol.ended}" if protocol else ""
+        self.say(f"this Vault was brought to life{when}: nothing ever wipes it")
         joining = [node for node in self._nodes if states[node.name] != "complete"]
         for node in joining:
             self._complete_joined(node)
@@ -130,11 +130,11 @@ class Ceremony:
 
     def _begin(self, states: Mapping[str, str]) -> None:
         for node in self._nodes:
-            if node.vault.seal_status().initialised and states[node.name] == "none":
+            if states[node.name] == "none" and _is_initialised(node.vault):
                 raise NotOurs(
                     f"Vault on {node.name} is initialised already, and by no ceremony that was "
-                    "begun from here: it is not touched. If nothing in it is needed, run there "
-                    "`sudo /usr/local/lib/holdfast/vault-ceremony begin`, and then this again."
+                    "begun from here: it is not touched. If nothing in it is needed, stop "
+                    "vault.service there, empty /var/lib/vault, and run this again."
                 )
         if "begun" in states.values():
             self.say(
@@ -142,6 +142,8 @@ class Ceremony:
                 "files of it are worth nothing"
             )
         self.records.clear()
+        for node in self._nodes:
+            node.host.stop()
         for node in self._nodes:
             self.say(f"{node.name}: starting an empty Vault")
             node.host.begin()
@@ -223,6 +225,14 @@ class Ceremony:
 
     def _time(self) -> str:
         return self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_initialised(vault: Vault) -> bool:
+    """Where a killed ceremony stopped Vault, its host looks before anything is wiped."""
+    try:
+        return vault.seal_status().initialised
+    except Unreachable:
+        return False
 
 
 def voters(vault: Vault) -> int:

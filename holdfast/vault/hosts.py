@@ -30,6 +30,9 @@ class CeremonyHost(Protocol):
     def state(self) -> State:
         """Return how far the ceremony came on this host."""
 
+    def stop(self) -> None:
+        """Stop Vault, so that no other node joins what is wiped; refused when complete."""
+
     def begin(self) -> None:
         """Wipe Vault's data, start it empty and wait for its API; refused when complete."""
 
@@ -52,6 +55,10 @@ class SshHost:
                 "installs the program for it."
             )
         return cast("State", answer)
+
+    def stop(self) -> None:
+        """Stop Vault."""
+        self._run("stop")
 
     def begin(self) -> None:
         """Wipe and start."""

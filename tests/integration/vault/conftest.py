@@ -8,7 +8,9 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,7 +137,9 @@ class Server:
         return self.mark.read_text() if self.mark.exists() else "none"  # type: ignore[return-value]
 
     def begin(self) -> None:
+        """Wipe; refuses while another node runs that could be joined instead."""
         assert self.state() != "complete"
+        assert not [peer for peer in self.peers if peer.pid.exists() and peer.state() != "begun"]
         self.mark.write_text("begun")
         self.wipe()
         self.start()
@@ -368,7 +372,10 @@ def killed(work: Callable[[], object], *, at: Callable[[Callable[[], None]], Non
             at(lambda: os.kill(os.getpid(), signal.SIGKILL))
             work()
             status = 0
+        except BaseException:  # noqa: BLE001  (it is told, and the parent fails)
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(status)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}

@@ -14,6 +14,7 @@ from holdfast.errors import Error
 from holdfast.vault import ceremony as ceremonies
 from holdfast.vault import protocol as protocols
 from holdfast.vault.client import Denied, Token, Vault
+from holdfast.vault.cluster import Cluster
 from holdfast.vault.gpg import keyring
 from holdfast.vault.holders import FileHolder, Holder
 from tests.integration.vault.conftest import (
@@ -88,7 +89,7 @@ def test_a_share_is_for_one_operator_only(alive: Office) -> None:
 def test_again_changes_nothing(alive: Office) -> None:
     before = {path: path.read_bytes() for path in alive.records.folder.rglob("*") if path.is_file()}
     alive.ceremony().run()
-    assert "the ceremony is complete since" in alive.said[0]
+    assert "brought to life on" in alive.said[0]
     after = {path: path.read_bytes() for path in alive.records.folder.rglob("*") if path.is_file()}
     assert before == after
     assert not alive.vault.seal_status().sealed
@@ -293,9 +294,20 @@ def test_the_mark_is_set_again_when_a_host_lost_it(alive: Office) -> None:
     assert alive.records.protocol_file.read_bytes() == before
 
 
-def test_unreachable(office: Office) -> None:
+def test_a_vault_that_does_not_run_is_started(office: Office) -> None:
     office.servers[0].stop()
-    assert "does not answer" in errors(office.ceremony().run)
+    office.ceremony().run()
+    assert office.servers[0].state() == "complete"
+
+
+def test_unreachable(office: Office) -> None:
+    """The host is there, and its Vault cannot be reached from here."""
+    [node] = office.cluster.nodes
+    away = Vault("127.0.0.2", ca=office.servers[0].ca, name="vault1", patience=0)
+    message = errors(office.ceremony(cluster=Cluster([replace(node, vault=away)])).run)
+    assert "Vault on vault1 (127.0.0.2) does not answer" in message
+    office.ceremony().run()
+    assert office.servers[0].state() == "complete"
 
 
 def test_a_set_up_that_fails_is_begun_again(office: Office) -> None:

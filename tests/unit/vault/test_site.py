@@ -186,10 +186,9 @@ def test_a_host_is_asked_over_ssh(ssh: Path) -> None:
     for words in (["-p", "2222"], ["-i", "/keys/jane"], ["-o", "UserKnownHostsFile=/keys/known"]):
         assert " ".join(words) in " ".join(asked)
     assert {"BatchMode=yes", "StrictHostKeyChecking=yes"} <= set(asked)
-    host(ssh).begin()
-    assert (ssh / "asked").read_text().endswith("begin\n")
-    host(ssh).complete()
-    assert (ssh / "asked").read_text().endswith("complete\n")
+    for verb in ("stop", "begin", "complete"):
+        getattr(host(ssh), verb)()
+        assert (ssh / "asked").read_text().endswith(f"{PROGRAM}\n{verb}\n")
 
 
 def test_a_host_that_refuses(ssh: Path) -> None:
