@@ -16,6 +16,7 @@ from holdfast.local.ca import ensure_ca
 from holdfast.local.operators import ensure_operators
 from holdfast.playbook import play
 from holdfast.vault.authority import ensure_authorities
+from holdfast.vault.login import forget
 from holdfast.vault.operators import from_inventory
 
 _STEPS = ("servers", "site", "audit")
@@ -121,4 +122,5 @@ def destroy(context: Context, yes: bool, wait: float) -> None:  # noqa: FBT001  
         elif not yes and not click.confirm(f"Remove {name} with all its data?", err=True):
             raise Error(f"{name} was left as it is; say yes, or run with --yes.")
         context.servers().destroy()
+        forget(context.installation)
         say(f"{name} is gone")

@@ -28,8 +28,9 @@ def login(context: Context, if_needed: bool) -> None:  # noqa: FBT001  (click's 
     no secret.
     """
     installation = context.installation
+    nodes = {host.name: host.addresses[0] for host in context.inventory.group("vault")}
     if if_needed:
-        if logins.is_logged_in(installation):
+        if logins.is_logged_in(installation, nodes):
             click.echo("somebody is logged in already")
             return
         if not throw_away_keys(installation.folder / "operators"):
@@ -38,7 +39,6 @@ def login(context: Context, if_needed: bool) -> None:  # noqa: FBT001  (click's 
                 f"{installation.name} vault login`, then this again."
             )
     person = operator(installation.folder, context.inventory.variable("vault_operators", []))
-    nodes = {host.name: host.addresses[0] for host in context.inventory.group("vault")}
     logins.login(
         installation,
         nodes,

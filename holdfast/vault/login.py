@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from holdfast.errors import Error
 from holdfast.files import private_folder, write_atomic
-from holdfast.vault.client import Token, Unreachable, Vault
+from holdfast.vault.client import Denied, Token, Unreachable, Vault
 from holdfast.vault.memory import memory, scratch
 
 if TYPE_CHECKING:
@@ -61,12 +61,19 @@ def login(
     write_atomic(_token_file(installation), f"{until} {token.value}\n", mode=0o600)
 
 
-def is_logged_in(installation: Installation) -> bool:
-    """Tell whether there is a token that lasts for a run of the site."""
+def is_logged_in(installation: Installation, nodes: Mapping[str, str]) -> bool:
+    """Tell whether there is a token that lasts for a run of the site, and that Vault takes."""
     try:
-        return _read(installation).seconds > _RESERVE_SECONDS
-    except NotLoggedIn:
+        vault = deployer(installation, nodes)
+        found = vault.read("auth/token/lookup-self") or {}
+    except (NotLoggedIn, Denied):
         return False
+    return float(found.get("ttl", 0)) > _RESERVE_SECONDS
+
+
+def forget(installation: Installation) -> None:
+    """Remove the token, without asking Vault."""
+    _token_file(installation).unlink(missing_ok=True)
 
 
 def deployer(installation: Installation, nodes: Mapping[str, str]) -> Vault:
