@@ -142,7 +142,6 @@ class Vault:
             base_uri=f"https://[{address}]:{port}"
             if ":" in address
             else f"https://{address}:{port}",
-            token="",  # hvac would look for one in the caller's environment
             session=session,
             allow_redirects=False,
         )

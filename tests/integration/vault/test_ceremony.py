@@ -17,6 +17,7 @@ from holdfast.vault.client import Denied, Token, Vault
 from holdfast.vault.cluster import Cluster
 from holdfast.vault.gpg import keyring
 from holdfast.vault.holders import FileHolder, Holder
+from holdfast.vault.records import Records
 from tests.integration.vault.conftest import (
     NAMES,
     Office,
@@ -256,13 +257,37 @@ def test_signatures_from_elsewhere(office: Office) -> None:
 
 def test_a_forged_signature_is_replaced(office: Office) -> None:
     """What lies there already and does not fit counts for nothing."""
-    office.records.write_shares({})
+
+    def arrange(kill: Callable[[], None]) -> None:
+        ceremonies.collect_signatures = lambda *_, **__: kill()  # type: ignore[assignment]
+
+    assert killed(lambda: office.ceremony().run(), at=arrange)
     office.records.write_signature("cara", b"nonsense")
     office.ceremony().run()
     operator = office.quorum().operators[2]
     signature = office.records.signature("cara")
     data = office.records.protocol_file.read_bytes()
     assert protocols.why_not_signed(data, signature, operator=operator) is None
+
+
+def test_somebody_elses_unfinished_ceremony_is_not_ours(office: Office) -> None:
+    """We have a protocol, and the Vault that stands was begun by a ceremony from elsewhere."""
+    office.ceremony().run()
+    ours = office.records.protocol()
+    assert ours is not None
+    office.servers[0].mark.unlink()
+    office.servers[0].wipe()
+    office.servers[0].start()
+    elsewhere = Records(office.folder / "elsewhere")
+
+    def arrange(kill: Callable[[], None]) -> None:
+        ceremonies.collect_signatures = lambda *_, **__: kill()  # type: ignore[assignment]
+
+    assert killed(lambda: office.ceremony(records=elsewhere).run(), at=arrange)
+    office.ceremony().run()
+    new = office.records.protocol()
+    assert new is not None
+    assert new.cluster_id == office.vault.seal_status().cluster_id != ours.cluster_id
 
 
 def test_a_protocol_of_another_vault_is_not_gone_on_with(office: Office) -> None:

@@ -119,6 +119,14 @@ def test_the_environment_is_not_heeded(
     assert sealed.vault.seal_status().sealed
 
 
+def test_a_token_of_the_environment_is_not_used(
+    alive: Office, root: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.stolen")
+    vault = alive.servers[0].vault(token=root.token)
+    assert vault.read("sys/mounts") is not None
+
+
 def test_no_authority(tmp_path: Path) -> None:
     with pytest.raises(Untrusted, match="copy the installation's folder"):
         Vault("127.0.0.1", ca=tmp_path / "none.crt")

@@ -55,6 +55,30 @@ def test_damaged_messages_yield_nothing(home: Gpg, message: bytes) -> None:
         assert "secret of some" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "out"),
+    [
+        (2, "DECRYPTION_OKAY", "plain"),
+        (0, "DECRYPTION_INFO 2 9", "plain"),
+        (0, "DECRYPTION_OKAY", ""),
+    ],
+)
+def test_gpg_that_contradicts_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, status: str, out: str
+) -> None:
+    """Each was said by some version of gpg of some damaged message."""
+    program = tmp_path / "gpg"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    script = "#!/bin/sh\ncat >/dev/null\nprintf '%s' '{}'\necho '[GNUPG:] {}' >&2\nexit {}\n"
+    program.write_text(script.format("plain", "DECRYPTION_OKAY", 0))
+    program.chmod(0o755)
+    assert Gpg(tmp_path).decrypt(b"message") == b"plain"
+    program.write_text(script.format(out, status, code))
+    with pytest.raises(GpgFailed) as raised:
+        Gpg(tmp_path).decrypt(b"message")
+    assert "plain" not in str(raised.value)
+
+
 def test_unprotected_messages_yield_nothing(home: Gpg, anna: Person) -> None:
     """Without a modification detection code anybody could have changed it."""
     arguments = ("--rfc2440", "--disable-mdc", "--recipient", anna.fingerprint, "--encrypt")

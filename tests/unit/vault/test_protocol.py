@@ -97,6 +97,8 @@ def test_signatures(
     data = protocol.as_bytes()
     signature = sign(people["anna"], data)
     assert why_not_signed(data, signature, operator=operators["anna"]) is None
+    posing = replace(operators["anna"], fingerprint=operators["ben"].fingerprint)
+    assert why_not_signed(data, signature, operator=posing) is not None
     changed = replace(protocol, threshold=1).as_bytes()
     cases = {
         "has not signed": (data, None, "anna"),
