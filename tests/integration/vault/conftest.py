@@ -322,9 +322,10 @@ def template(
 def started(template: Office) -> Iterator[Office]:
     """The same, started: sealed, and as it was after its ceremony."""
     live = template.folder.parent
+    [server] = template.servers
+    assert not server.pid.exists(), "another test still has it"
     shutil.rmtree(live)
     shutil.copytree(live.with_name("kept"), live)
-    [server] = template.servers
     server.start()
     try:
         yield Office(template.folder, [server], template.people, template.keys)

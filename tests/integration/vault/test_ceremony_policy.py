@@ -170,6 +170,17 @@ def test_what_a_deployer_does(deployer: Vault) -> None:
     assert peers["config"]["servers"][0]["node_id"] == "vault1"
 
 
+def test_the_login_ends(alive: Office, deployer: Vault) -> None:
+    assert deployer.token is not None
+    value = deployer.token.value
+    deployer.revoke_own_token()
+    work: Callable[[str], object] = alive.servers[0].vault(token=Token(value=value)).read
+    with pytest.raises(Denied):
+        work("sys/mounts")
+
+
+# From here on all share one Vault.
+
 READS = [
     "kv/secret",
     "database/creds/any",
@@ -296,12 +307,3 @@ def test_a_deployers_lists_hold_no_secrets(stocked: Vault) -> None:
     for path in ("kv", "auth/token/accessors", "sys/leases/lookup/database/creds"):
         with pytest.raises(Denied):
             stocked.list(path)
-
-
-def test_the_login_ends(alive: Office, deployer: Vault) -> None:
-    assert deployer.token is not None
-    value = deployer.token.value
-    deployer.revoke_own_token()
-    work: Callable[[str], object] = alive.servers[0].vault(token=Token(value=value)).read
-    with pytest.raises(Denied):
-        work("sys/mounts")

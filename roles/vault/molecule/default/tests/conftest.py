@@ -70,8 +70,6 @@ class Node:
             self.got("PUT", "sys/unseal", {"key": share})
         # While it joins, the answer to the last share still says sealed.
         _until(lambda: not self.sealed())
-        # Active, or standing by.
-        _until(lambda: self.ask("GET", "sys/health")[0] in (200, 429))
 
     def pid(self):
         return self.host.check_output("systemctl show --value -p MainPID vault")
@@ -99,12 +97,16 @@ class Cluster:
     shares: list = field(repr=False)
     token: str = field(repr=False)
 
+    def open(self, node):
+        """Unseal a node, and wait until there is work."""
+        node.unseal(self.shares)
+        _until(self.leader)
+
     def leader(self):
         """The active node as somebody who works sees it; None while there is none."""
         for node in self.nodes:
             with contextlib.suppress(OSError):
-                status, found = node.ask("GET", "sys/leader", timeout=2)
-                if status == 200 and found["is_self"]:
+                if node.ask("GET", "sys/health", timeout=2)[0] == 200:
                     return node
         return None
 
@@ -193,7 +195,7 @@ def node(single):
     (found,) = single.nodes
     found.host.check_output("systemctl reset-failed vault; systemctl start vault")
     if found.sealed():
-        found.unseal(single.shares)
+        single.open(found)
     return found
 
 

@@ -42,7 +42,7 @@ def test_a_full_audit_disk_is_told_before_vault_stops(node, single):
     )
     try:
         host.check_output("systemctl start vault")
-        node.unseal(single.shares)
+        single.open(node)
         assert not _look(node, "audit-disk")[0]
         host.check_output("fallocate -l 52M /var/log/vault/filler")
         failed, journal = _look(node, "audit-disk")
@@ -97,7 +97,7 @@ def test_a_sealed_vault(node, single):
     failed, journal = _look(node, "seal")
     assert failed
     assert "2 of 3 operators open it" in journal
-    node.unseal(single.shares)
+    single.open(node)
     assert not _look(node, "seal")[0]
     assert not node.host.file("/run/holdfast-vault-watch/since").exists
 

@@ -78,7 +78,7 @@ def test_what_needs_a_restart_is_left_to_people(node, single, play):
         assert "vault_restart_allowed" in said
         assert (node.pid(), node.sealed()) == (before, False)
     node.host.check_output("systemctl restart vault")
-    node.unseal(single.shares)
+    single.open(node)
     succeeded, said = play(vault_max_lease_ttl="48h")
     assert succeeded, said
     assert " changed=0 " in said
@@ -92,7 +92,7 @@ def test_unless_they_allow_it(node, single, play):
     # Sealed, it is restarted without being asked for.
     succeeded, said = play()
     assert succeeded, said
-    node.unseal(single.shares)
+    single.open(node)
     assert _longest_lease(node, single) == 72
 
 

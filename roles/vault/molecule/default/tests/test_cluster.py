@@ -63,7 +63,7 @@ def test_a_standby_is_lost_and_comes_back(cluster, until):
     assert cluster.write(other, "without-standby", "written")
     lost.host.check_output("systemctl start vault")
     assert lost.sealed()
-    lost.unseal(cluster.shares)
+    cluster.open(lost)
     until(lambda: _caught_up(cluster))
     assert cluster.read(lost, "without-standby") == "written"
 
@@ -76,7 +76,7 @@ def test_a_node_that_is_wiped_alone_says_so_and_joins_again(cluster, until):
     assert done.rc == 1
     assert "`vault-ceremony stop` on every node" in done.stderr
     assert lost.sealed()
-    lost.unseal(cluster.shares)
+    cluster.open(lost)
     until(lambda: _caught_up(cluster))
     assert cluster.read(lost, "before-the-loss") == "written"
     assert len(cluster.raft()) == 3
@@ -97,7 +97,7 @@ def test_the_leader_is_lost_and_comes_back(cluster, until, capsys):
     # systemd starts it again, and it waits for its operators.
     until(lambda: _answers(lost))
     assert lost.sealed()
-    lost.unseal(cluster.shares)
+    cluster.open(lost)
     until(lambda: _caught_up(cluster))
     assert until(cluster.leader) is not lost
     assert cluster.read(lost, "during") == "written"

@@ -109,4 +109,4 @@ def test_a_node_with_a_foreign_certificate_does_not_start(cluster, foreign):
     finally:
         host.check_output("mv /run/kept.crt /run/holdfast/vault/tls.crt")
         host.check_output("systemctl reset-failed vault; systemctl restart vault")
-    node.unseal(cluster.shares)
+    cluster.open(node)
