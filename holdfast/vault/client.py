@@ -5,6 +5,7 @@ What may be repeated safely is repeated when a node does not answer; nothing els
 
 from __future__ import annotations
 
+import ssl
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -292,13 +293,13 @@ class Vault:
                 timeout=(_CONNECT_SECONDS, timeout or self._timeout),
                 wrap_ttl=wrap_ttl,
             )
-        except requests.exceptions.SSLError as error:
-            raise Untrusted(
-                f"{self.name} does not show a certificate of the operators' authority for "
-                f"{self.address}; renew its listener's certificate (run site.yml), and find out "
-                "who else answers there."
-            ) from error
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+            if _is_distrust(error):
+                raise Untrusted(
+                    f"{self.name} does not show a certificate of the operators' authority for "
+                    f"{self.address}; renew its listener's certificate (run site.yml), and find "
+                    "out who else answers there."
+                ) from error
             raise Unreachable(
                 f"Vault on {self.name} ({self.address}) does not answer; look at vault.service "
                 f"there (`holdfast logs {self.name}`), and at the firewall in between."
@@ -357,6 +358,14 @@ def as_seal_status(answer: Mapping[str, Any]) -> SealStatus:
         version=str(answer["version"]),
         cluster_id=str(answer.get("cluster_id", "")),
     )
+
+
+def _is_distrust(error: BaseException) -> bool:
+    """Tell a certificate that does not hold from a connection that just ended."""
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _token(auth: Mapping[str, Any]) -> Token:

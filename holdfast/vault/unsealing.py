@@ -99,14 +99,16 @@ class Unsealing:
         was down meanwhile.
         """
         valid = current(self.records)
-        numbers = (status.threshold, status.shares)
-        if numbers == (valid.threshold, len(valid.operators)):
-            yield self.records, valid
-        for records in (self.records.next, *self.records.earlier()):
+        fitting = False
+        for records in (self.records, self.records.next, *self.records.earlier()):
             with suppress(BadProtocol):
                 protocol = records.protocol()
-                if protocol and numbers == (protocol.threshold, len(protocol.operators)):
+                numbers = (protocol.threshold, len(protocol.operators)) if protocol else ()
+                if protocol and numbers == (status.threshold, status.shares):
+                    fitting = True
                     yield records, protocol
+        if not fitting:
+            yield self.records, valid
 
     def _open(self, vault: Vault) -> bool:
         status = vault.seal_status()
@@ -126,11 +128,8 @@ class Unsealing:
             self.say(f"{vault.name}: opened")
             self._settle(records)
             return True
-        raise wrong or NotKnown(
-            f"Vault on {vault.name} wants {status.threshold} of {status.shares} shares, and no "
-            f"protocol at {self.records.folder} is of so many; copy the installation's folder "
-            "vault/ from where the last rekey was made."
-        )
+        assert wrong is not None  # noqa: S101  (there is a candidate, and it did not return)
+        raise wrong
 
     def _gather(self, records: Records, protocol: Protocol, *, wanted: int = 0) -> Gathered:
         """Ask every operator once for each set of shares."""
