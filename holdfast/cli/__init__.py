@@ -17,6 +17,7 @@ from holdfast.cli.context import Context
 from holdfast.cli.hosts import logs, ssh, status
 from holdfast.cli.lifecycle import destroy, down, up
 from holdfast.cli.vault_login import login
+from holdfast.cli.vault_rotation import rotate_intermediate
 from holdfast.errors import Busy, Error
 from holdfast.installation import Installation
 
@@ -63,7 +64,8 @@ def cli(context: click.Context, name: str, inventory: Path) -> None:
     context.obj = Context(Installation(name), inventory.resolve())
 
 
-vault.group.add_command(login)
+for command in (login, rotate_intermediate):
+    vault.group.add_command(command)
 for command in (up, down, destroy, status, ssh, logs, audit, vault.group, artifacts.group):
     cli.add_command(command)
 

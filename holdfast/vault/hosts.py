@@ -70,17 +70,7 @@ class SshHost:
 
     def _run(self, verb: str) -> str:
         host = self.host
-        identity = ["-i", str(host.identity_file)] if host.identity_file else []
-        argv = [
-            "ssh",
-            *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
-            *("-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"),
-            *host.ssh_arguments,
-            *identity,
-            *("-p", str(host.port)),
-            f"{host.user}@{host.address}",
-            *("sudo", "-n", PROGRAM, verb),
-        ]
+        argv = [*over_ssh(host), *("sudo", "-n", PROGRAM, verb)]
         try:
             return run(argv, timeout=_SECONDS)
         except CommandFailed as error:
@@ -90,3 +80,17 @@ class SshHost:
                 f"{said[-1] if said else error.reason}. It must answer over ssh with sudo and have "
                 "had site.yml run on it."
             ) from error
+
+
+def over_ssh(host: Host) -> list[str]:
+    """Return the command that runs the words behind it on `host`, as the inventory reaches it."""
+    identity = ["-i", str(host.identity_file)] if host.identity_file else []
+    return [
+        "ssh",
+        *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
+        *("-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"),
+        *host.ssh_arguments,
+        *identity,
+        *("-p", str(host.port)),
+        f"{host.user}@{host.address}",
+    ]
