@@ -200,6 +200,15 @@ def source_networks(flow: Flow, *, installation: Installation) -> tuple[Network,
     return collapse([*networks, *_networks(hosts, installation)])
 
 
+def word_networks(words: Sequence[str], *, installation: Installation) -> tuple[Network, ...]:
+    """Return every address that group names and networks stand for; of none, none."""
+    if not words:
+        return ()
+    flow = {"name": "clients", "from": words, "to": "all", "port": 1, "protocol": "tcp",
+            "purpose": "list of clients"}  # fmt: skip
+    return source_networks(parse_flows([flow])[-1], installation=installation)
+
+
 def contains(networks: Sequence[str], address: str) -> bool:
     """Say whether an address, IPv4-mapped or not, lies in one of the networks."""
     parsed = ipaddress.ip_address(address.partition("%")[0])

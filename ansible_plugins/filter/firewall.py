@@ -64,13 +64,9 @@ def firewall_networks(
     operators: Sequence[str] = (),
 ) -> list[str]:
     """Turn group names and networks into a list of networks; nothing into nothing."""
-    if not words:
-        return []
-    flow = {"name": "clients", "from": words, "to": "all", "port": 1, "protocol": "tcp",
-            "purpose": "list of clients"}  # fmt: skip
     with _as_filter_error():
         installation = plan.Installation(groups=groups, addresses=addresses, operators=operators)
-        networks = plan.source_networks(plan.parse_flows([flow])[-1], installation=installation)
+        networks = plan.word_networks(words, installation=installation)
     return [str(network) for network in networks]
 
 

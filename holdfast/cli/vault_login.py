@@ -6,10 +6,7 @@ import click
 
 from holdfast.cli.console import say
 from holdfast.cli.context import Context, pass_context
-from holdfast.local.operators import throw_away_keys
-from holdfast.vault import login as logins
-from holdfast.vault.at_hand import operator
-from holdfast.vault.authority import unlock
+from holdfast.vault.at_hand import log_in, log_in_if_needed
 
 
 @click.command()
@@ -30,19 +27,7 @@ def login(context: Context, if_needed: bool) -> None:  # noqa: FBT001  (click's 
     installation = context.installation
     nodes = {host.name: host.addresses[0] for host in context.inventory.group("vault")}
     if if_needed:
-        if logins.is_logged_in(installation, nodes):
-            click.echo("somebody is logged in already")
-            return
-        if not throw_away_keys(installation.folder / "operators"):
-            raise logins.NotLoggedIn(
-                "Configuring Vault needs an operator's login, for an hour; run `holdfast --name "
-                f"{installation.name} vault login`, then this again."
-            )
-    person = operator(installation.folder, context.inventory.variable("vault_operators", []))
-    logins.login(
-        installation,
-        nodes,
-        authority=unlock(installation.folder / "vault", "operators-ca", person),
-        operator=person.name,
-    )
-    say(f"{person.name} is logged in at Vault for an hour")
+        name = log_in_if_needed(installation, nodes)
+    else:
+        name = log_in(installation, nodes, context.inventory.variable("vault_operators", []))
+    say(f"{name or 'somebody'} is logged in at Vault for an hour")
