@@ -5,7 +5,7 @@ that changing it loses no connection. How far a change has come stands in Vault,
 its issuers: whoever runs it again, from whichever machine, goes on where it was killed.
 
   leaving         the one that is being replaced
-its issuers: whoever runs it again, from any machine, goes on where it was killed.
+  former-SERIAL   replaced: it signs only its revocation list, until what it signed has ended
 """
 
 from __future__ import annotations
