@@ -56,7 +56,7 @@ class Context:
                 volumes=tuple(host.variables.get("local_volumes", ())),
                 names=tuple(
                     f"{name}.{self.installation.domain}"
-                    for name in host.variables.get("local_names", ())
+                    for name in (host.name, *host.variables.get("local_names", ()))
                 ),
             )
             for host in inventory.load(self.inventory_path, wanted=True).hosts.values()
