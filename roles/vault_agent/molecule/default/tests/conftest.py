@@ -211,12 +211,14 @@ def shorter(root):
     kept = {}
 
     def work(role, *, certificate, token=None):
-        changes = {f"pki-servers/roles/{role}": {"ttl": certificate, "max_ttl": certificate}}
+        path = f"pki-servers/roles/{role}"
+        # Vault forgets what is not written again, here but not there.
+        kept.setdefault(path, dict(root.read(path)))
+        root.write(path, {**kept[path], "ttl": certificate, "max_ttl": certificate})
         if token:
-            changes[f"auth/approle/role/{role}"] = {"token_period": token}
-        for path, change in changes.items():
-            found = kept.setdefault(path, dict(root.read(path)))
-            root.write(path, {**found, **change})
+            path = f"auth/approle/role/{role}"
+            kept.setdefault(path, {"token_period": root.read(path)["token_period"]})
+            root.write(path, {"token_period": token})
 
     yield work
     for path, found in kept.items():
