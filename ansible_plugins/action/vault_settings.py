@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from holdfast import paths
 from holdfast.errors import Error
-from holdfast.vault import desired, servers
+from holdfast.vault import databases, desired, servers
 from holdfast.vault.at_hand import somebody
 from holdfast.vault.authority import certificate, unlock
-from holdfast.vault.facts import installation_and_nodes
+from holdfast.vault.facts import database_servers, installation_and_nodes, vault_services
 from holdfast.vault.login import deployer
 
 
 class ActionModule(ActionBase):
-    """Talks to Vault from the operator's machine, with the operator's login; no host is asked."""
+    """Talks to Vault from the operator's machine, with the operator's login; no host is asked.
+
+    Argument: `plugin`, {sha256, command} of the plugin for PostgreSQL where Vault's own program
+    has none built in, else {}.
+    """
 
     _requires_connection = False
     _supports_check_mode = True
@@ -31,10 +37,18 @@ class ActionModule(ActionBase):
         installation, nodes = installation_and_nodes(variables)
         try:
             vault = deployer(installation, nodes)
-            wanted = desired.desired(_services(hostvars, groups["installation"]))
-            paths = []
-            for path, data in desired.differences(vault, wanted):
-                paths.append(path)
+            services = desired.desired(vault_services(hostvars, groups["installation"]))
+            logins = databases.desired(
+                database_servers(variables),
+                databases.Statements.read(paths.repository() / "roles/postgresql/files/leases"),
+            )
+            changed = []
+            for path, data in chain(
+                databases.plugin(vault, self._task.args.get("plugin") or None),
+                desired.differences(vault, logins),
+                desired.differences(vault, services),
+            ):
+                changed.append(path)
                 if self._task.check_mode:
                     continue
                 if data is None:
@@ -44,7 +58,7 @@ class ActionModule(ActionBase):
             folder = installation.folder / "vault"
             reason = servers.why_new_intermediate(vault, certificate(folder, "root-ca"))
             if reason:
-                paths.append(f"{desired.SERVERS}/issuer: {reason}")
+                changed.append(f"{desired.SERVERS}/issuer: {reason}")
                 if not self._task.check_mode:
                     root = unlock(folder, "root-ca", somebody(installation.folder))
                     servers.new_intermediate(
@@ -54,19 +68,4 @@ class ActionModule(ActionBase):
                     )
         except Error as error:
             raise AnsibleActionFail(str(error)) from error
-        return {**result, "changed": bool(paths), "paths": paths}
-
-
-def _services(hostvars: Any, hosts: list[str]) -> list[desired.Service]:
-    return [
-        desired.Service(
-            host=host,
-            name=entry["service"],
-            addresses=tuple(hostvars[host]["addresses"]),
-            names=tuple(entry.get("names") or ()),
-            database=entry.get("database"),
-        )
-        for host in hosts
-        for entry in hostvars[host].get("vault_agent_services") or ()
-        if entry["on"] in hostvars[host]["group_names"]
-    ]
+        return {**result, "changed": bool(changed), "paths": changed}

@@ -128,6 +128,13 @@ def ensure(*names: str) -> None:
         )
 
 
+def is_release(name: str) -> bool:
+    """Tell whether what the cache has is its publisher's."""
+    [one] = artifacts.load(artifacts.default_path()).choose((name,))
+    found = artifacts.held(one, arch=artifacts.this_machine(), cache=Cache())
+    return found is not None and found.receipt.source == "release"
+
+
 @group.command("list")
 @_arch
 @json_option

@@ -8,7 +8,7 @@ from holdfast import audit as audits
 from holdfast import inventory
 from holdfast.audit import reports
 from holdfast.cli import summary
-from holdfast.cli.artifacts import ensure
+from holdfast.cli.artifacts import ensure, is_release
 from holdfast.cli.console import say, working
 from holdfast.cli.context import Context, leave, pass_context, wait_option
 from holdfast.errors import Error
@@ -20,6 +20,7 @@ from holdfast.vault.login import forget
 from holdfast.vault.operators import from_inventory
 
 _STEPS = ("servers", "site", "audit")
+_PLUGINS = "vault_program_plugins"
 
 
 @click.command()
@@ -49,8 +50,12 @@ def up(context: Context, until: str, wait: float) -> None:
 
 
 def _fetch_programs(context: Context) -> None:
-    if inventory.load(context.inventory_path, wanted=True).group("vault"):
+    hosts = inventory.load(context.inventory_path, wanted=True).group("vault")
+    if hosts:
         ensure("vault")
+        plugins = {name for host in hosts for name in host.variables.get(_PLUGINS, ())}
+        if plugins and not is_release("vault"):  # which has them built in
+            ensure(*sorted(plugins))
 
 
 def _start_servers(context: Context) -> None:

@@ -66,10 +66,11 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Names below a path, of which only the wanted ones with our prefix may be there."""
+    """Names below a path: of those with the prefix, only the wanted ones may be there."""
 
     path: str
     names: frozenset[str]
+    prefix: str = PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,20 +128,22 @@ def differences(api: Api, wanted: Desired) -> Iterator[tuple[str, Mapping[str, A
     """Yield each path that is not as wanted, with what to write there; None is to remove it."""
     for family in wanted.families:
         for name in api.list(family.path):
-            if name.startswith(PREFIX) and name not in family.names:
+            if name.startswith(family.prefix) and name not in family.names:
                 yield f"{family.path}/{name}", None
     for setting in wanted.settings:
         found = api.read(setting.path)
         if found is None:
             yield setting.path, {**setting.once, **setting.wanted}
-        elif any(not _same(found.get(key), value) for key, value in setting.wanted.items()):
+        elif any(not is_as(found, key, value) for key, value in setting.wanted.items()):
             yield setting.path, setting.wanted
 
 
-def _same(found: object, wanted: object) -> bool:
-    if isinstance(wanted, list) and isinstance(found, list):
-        return sorted(map(str, found)) == sorted(map(str, wanted))
-    return found == wanted
+def is_as(found: Mapping[str, Any], key: str, wanted: object) -> bool:
+    """Tell whether a parameter is as wanted; lists are in no order."""
+    value = found.get(key)
+    if isinstance(wanted, list) and isinstance(value, list):
+        return sorted(map(str, value)) == sorted(map(str, wanted))
+    return bool(value == wanted)
 
 
 def _server_role(service: Service) -> Setting:

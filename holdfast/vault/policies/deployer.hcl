@@ -26,6 +26,16 @@ path "sys/policies/acl/deployer" {
 path "auth/cert/certs/operators" {
   capabilities = ["read"]
 }
+# Whose tokens there are, not what they are.
+path "auth/token/accessors" {
+  capabilities = ["list", "sudo"]
+}
+path "auth/token/accessors/" {
+  capabilities = ["list", "sudo"]
+}
+path "auth/token/lookup-accessor" {
+  capabilities = ["create", "update"]
+}
 path "sys/storage/raft/configuration" {
   capabilities = ["read"]
 }
@@ -195,4 +205,8 @@ path "database/roles" {
 }
 path "database/roles/+" {
   capabilities = ["create", "read", "update", "delete"]
+}
+# All logins of a role ended at once: for a database that somebody got into.
+path "sys/leases/revoke-prefix/database/creds/+" {
+  capabilities = ["update", "sudo"]
 }
