@@ -46,8 +46,11 @@ class Times:
     unchanged_by_defaults: float
 
 
-def measure(*, runs: int) -> Times:
-    """Time an installation of its own; repeated runs give their median."""
+def measure(*, runs: int, then: Callable[[str], None]) -> Times:
+    """Time an installation of its own; repeated runs give their median.
+
+    `then` is given its name before it is destroyed, for what else is measured on it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         peer = _peer(Path(folder))
         defaults = peer.with_name("ansible.cfg")
@@ -62,6 +65,7 @@ def measure(*, runs: int) -> Times:
             for _ in range(runs):
                 unchanged.append(_timed(lambda: _playbook(_PLAYBOOK)))
                 unchanged_by_defaults.append(_timed(lambda: _playbook(peer, config=defaults)))
+            then(_NAME)
         finally:
             _holdfast("destroy", "--yes")
     return Times(
