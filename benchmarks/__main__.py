@@ -53,9 +53,9 @@ task of every role asked.
 Logins last 6 s and 12 s at most instead of an hour and a day, certificates 15 s instead of three
 days: more changes than a week has. The slowest query took {leases.slowest_query:.2f} s.
 
-Vault's PKI issues {leases.issued_per_second:.0f} certificates per second to four clients on one host
-that has its own work, {leases.issued_per_core_second:.0f} per second and core that Vault uses (P-256;
-each is stored, and twice in the audit trail).
+Vault's PKI issues {leases.issued_per_second:.0f} certificates per second to four clients on one
+host, {leases.issued_per_core_second:.0f} per second and core that Vault uses (P-256; each is
+stored, and stands twice in the audit trail).
 """
 
 

@@ -138,11 +138,9 @@ class _Edge(threading.Thread):
     def _serial(self) -> str:
         plain = socket.create_connection((self._address, _PORT), timeout=5)
         with closing(self._trust.wrap_socket(plain, server_hostname=self._name)) as stream:
-            shown = stream.getpeercert()
-            assert shown
-            stream.sendall(
-                f"GET / HTTP/1.1\r\nHost: {self._name}\r\nConnection: close\r\n\r\n".encode()
-            )
+            shown = stream.getpeercert() or {}
+            lines = ("GET / HTTP/1.1", f"Host: {self._name}", "Connection: close", "", "")
+            stream.sendall("\r\n".join(lines).encode())
             if not stream.recv(16).startswith(b"HTTP/1.1 "):
                 raise ConnectionError
         return str(shown["serialNumber"])
