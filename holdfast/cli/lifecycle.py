@@ -43,6 +43,7 @@ def up(context: Context, until: str, wait: float) -> None:
     with context.exclusively("up", wait=wait):
         _fetch_programs(context)
         _start_servers(context)
+        _ensure_authorities(context)
         if "site" in steps:
             _configure(context)
         if "audit" in steps:
@@ -63,7 +64,7 @@ def _start_servers(context: Context) -> None:
     if not wanted:
         return  # servers of their own
     context.servers(prepare=True).up(wanted)
-    _ensure_operators(context)
+    ensure_operators(context.installation.folder / "operators")
     ensure_ca(
         context.installation.folder / "ca",
         name=context.installation.name,
@@ -71,16 +72,15 @@ def _start_servers(context: Context) -> None:
     )
 
 
-def _ensure_operators(context: Context) -> None:
-    """Who opens Vault, and the authorities that they hold."""
-    folder = context.installation.folder
-    ensure_operators(folder / "operators")
-    ensure_authorities(
-        folder / "vault",
-        installation=context.installation.name,
-        domain=context.installation.domain,
-        operators=from_inventory(context.inventory).operators,
-    )
+def _ensure_authorities(context: Context) -> None:
+    """What the operators sign with, in this installation's folder."""
+    if context.inventory.group("vault"):
+        ensure_authorities(
+            context.installation.folder / "vault",
+            installation=context.installation.name,
+            domain=context.installation.domain,
+            operators=from_inventory(context.inventory).operators,
+        )
 
 
 def _configure(context: Context) -> None:
