@@ -1,6 +1,7 @@
 """How each promise is broken on a live installation, and which checks must turn red by it.
 
-A break names the first host of a group; what is done is undone whatever happens.
+A break names the first host of a group, or the operator's machine; what is done is undone whatever
+happens.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ _FIREWALL_BACK = "nft -f /etc/holdfast/firewall.nft"
 
 @dataclass(frozen=True)
 class Break:
-    """What breaks a promise: by group, what its first host is told to do, and to undo."""
+    """What breaks a promise: by group, what its first host is told to do, and to undo.
+
+    The group `operator` is the operator's machine.
+    """
 
     control: str
     checks: tuple[str, ...]
@@ -135,6 +139,25 @@ install -d -m 700 -o red /home/red/.ssh
 cp /home/ops/.ssh/authorized_keys /home/red/.ssh/
 echo 'red ALL=(ALL:ALL) NOPASSWD: ALL' > /etc/sudoers.d/red
 """
+
+# The second line of a key, so that only who knows the key sees that it is one.
+_KEY_LINE = "sed -n '/PRIVATE KEY/,$p' /run/holdfast/web/tls.pem | sed -n 3p"
+_NEW_KEY = "systemctl restart holdfast-agent-web; sleep 3"
+# A certificate for a year, which nobody is told to read.
+_LONG_CERTIFICATE = _OTHER_CERTIFICATE.replace("-days 1 ", "-days 400 ")
+_PEPPER = "/etc/credstore.encrypted/red"
+# What local programs take for Vault, in clear.
+_CLEAR_VAULT = """
+mkdir -p /srv/red/v1/sys
+echo '{"initialized": true, "sealed": false}' > /srv/red/v1/sys/seal-status
+systemd-run --quiet --unit=audit-red python3 -m http.server --directory /srv/red 8299
+nft 'table ip red { chain red { type nat hook output priority -100 ;
+     ip daddr 127.0.0.1 tcp dport 8200 redirect to :8299 ; } ; }'
+sleep 1
+"""
+_CLEAR_VAULT_BACK = "nft delete table ip red; systemctl stop audit-red; rm -r /srv/red"
+_HBA = "/etc/postgresql/17/main/pg_hba.conf"
+_SQL = "cd / && runuser -u postgres -- psql -XAtqc"
 
 BREAKS = (
     Break(
@@ -382,5 +405,94 @@ BREAKS = (
             "setcap cap_net_admin+ep /usr/local/bin/red"
         },
         {"app": "rm /usr/local/bin/red"},
+    ),
+    Break(
+        "R5",
+        ("test_no_secret_is_where_it_stays_or_is_seen",),
+        {"web": f"{_KEY_LINE} > /usr/local/share/red"},
+        {"web": "rm /usr/local/share/red"},
+    ),
+    Break(
+        "R5",
+        ("test_no_secret_is_where_it_stays_or_is_seen",),
+        {
+            "web": f"systemd-run --quiet --unit=audit-red --setenv=RED=1 "
+            f'python3 -c "import time; time.sleep(600)" "$({_KEY_LINE})"; sleep 1'
+        },
+        # Its start stands in the journal, too: what is there no more is no secret.
+        {"web": f"systemctl stop audit-red; {_NEW_KEY}"},
+    ),
+    Break(
+        "R5",
+        ("test_no_secret_is_where_it_stays_or_is_seen",),
+        {"web": f"{_KEY_LINE} | logger --tag red; journalctl --sync"},
+        {"web": _NEW_KEY},
+    ),
+    Break(
+        "R5",
+        (
+            "test_what_is_on_the_disk_is_the_named_exception",
+            "test_material_is_in_memory_for_its_service_only",
+        ),
+        {
+            "app": f"echo red | systemd-creds encrypt --name=red - {_PEPPER}; "
+            "mkdir -p /run/holdfast; touch /run/holdfast/red"
+        },
+        {"app": f"rm {_PEPPER} /run/holdfast/red; rmdir --ignore-fail-on-non-empty /run/holdfast"},
+    ),
+    Break(
+        "H9",
+        ("test_it_is_open_and_votes",),
+        {"vault": "systemctl restart vault"},
+        {"operator": 'holdfast --name "$HOLDFAST_NAME" vault init --if-needed'},
+    ),
+    Break(
+        "H9",
+        ("test_every_request_is_written_down",),
+        {"vault": "mv /var/log/vault/audit.log /var/log/vault/audit.red"},
+        {"vault": "mv /var/log/vault/audit.red /var/log/vault/audit.log"},
+    ),
+    Break(
+        "H9",
+        ("test_nobody_is_root", "test_it_holds_what_the_inventory_asks_for"),
+        {"operator": "for what in policy root; do python -m tests.e2e.vault_breaks $what; done"},
+        {
+            "operator": "python -m tests.e2e.vault_breaks mended; "
+            'holdfast --name "$HOLDFAST_NAME" vault rotate-root --for revocation'
+        },
+    ),
+    Break(
+        "H9",
+        ("test_it_speaks_tls_only",),
+        {"vault": _CLEAR_VAULT},
+        {"vault": _CLEAR_VAULT_BACK},
+    ),
+    Break(
+        "H10",
+        ("test_exactly_the_listed_may_come_in", "test_no_door_opens_without_tls_and_a_password"),
+        {
+            "database": f"cp -a {_HBA} /root/hba.red; sed -i '1i host all all all trust' {_HBA}; "
+            "systemctl reload postgresql@17-main; sleep 1"
+        },
+        {"database": f"mv /root/hba.red {_HBA}; systemctl reload postgresql@17-main; sleep 1"},
+    ),
+    Break(
+        "H10",
+        ("test_logins_are_leased", "test_what_is_written_is_kept"),
+        {
+            "database": f"{_SQL} 'CREATE ROLE red LOGIN CREATEDB'; "
+            f"{_SQL} 'ALTER SYSTEM SET full_page_writes = off'; "
+            "systemctl reload postgresql@17-main; sleep 1"
+        },
+        {
+            "database": f"{_SQL} 'DROP ROLE red'; {_SQL} 'ALTER SYSTEM RESET full_page_writes'; "
+            "systemctl reload postgresql@17-main; sleep 1"
+        },
+    ),
+    Break(
+        "H11",
+        ("test_certificates_are_young", "test_what_is_served_is_what_was_issued"),
+        {"web": f"systemctl stop holdfast-reload-web.path; {_LONG_CERTIFICATE}"},
+        {"web": f"{_OTHER_CERTIFICATE_BACK}; systemctl start holdfast-reload-web.path"},
     ),
 )

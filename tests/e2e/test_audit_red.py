@@ -5,6 +5,8 @@ In the end the whole audit says what it said before.
 
 import contextlib
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +26,18 @@ def inventory():
 
 @pytest.fixture(scope="module")
 def tell(inventory):
-    """Have the first host of a group do something as root: tell(group, script)."""
+    """Have the first host of a group do something as root: tell(group, script).
+
+    The group `operator` is this machine, with `holdfast` and `python` of this project.
+    """
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with connections.connected(inventory) as config:
 
         def do(group, script):
+            if group == "operator":
+                command = ["bash", "-eu", "-o", "pipefail", "-c", script]
+                process.run(command, cwd=paths.repository(), env=environment, timeout=120)
+                return
             host = inventory.group(group)[0].name
             command = ["ssh", "-F", str(config), host, "sudo bash -eu -o pipefail"]
             process.run(command, stdin=script, timeout=120)
@@ -44,8 +54,9 @@ def before(inventory):
 @contextlib.contextmanager
 def _broken(case, tell):
     with contextlib.ExitStack() as undoing:
+        for group, script in case.undo.items():
+            undoing.callback(tell, group, script)
         for group, script in case.do.items():
-            undoing.callback(tell, group, case.undo[group])
             tell(group, script)
         yield
 

@@ -50,7 +50,7 @@ def values(name, content):
     text = content.decode(errors="replace")
     if "PRIVATE KEY-----" in text:
         body = text.split("PRIVATE KEY-----", 2)[1].split()
-        # The first line of a key says mostly of what kind it is.
+        # The first line says mostly of what kind the key is.
         yield max(body[1:-1] or body, key=len).encode(), f"the key in {name}"
     with contextlib.suppress(ValueError):
         found = json.loads(text)
