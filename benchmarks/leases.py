@@ -147,7 +147,7 @@ class _Edge(threading.Thread):
 
 
 def _issue(name: str, common_name: str) -> tuple[int, float]:
-    """Return how many certificates were issued, and the seconds that Vault's cores took for them."""
+    """Return how many certificates were issued, and the seconds that Vault's cores took."""
     coded = base64.b64encode(_ISSUE.encode()).decode()
     run = "import base64,sys;t=sys.argv.pop(1);exec(base64.b64decode(t))"
     before = _cores(name)

@@ -160,7 +160,7 @@ def test_a_service_has_a_login_in_memory_only(site: Site, ask: Callable[..., lis
         ("CREATE ROLE x", {}, "permission denied"),
         ("ALTER SCHEMA public RENAME TO x", {}, "must be owner"),
         ("DROP SCHEMA journal", {}, "must be owner"),
-        ("DROP DATABASE gateway", {}, "must be owner"),
+        ("ALTER DATABASE gateway RESET ALL", {}, "must be owner"),
         ("SET ROLE gateway_owner", {}, "permission denied"),
         ("SELECT rolpassword FROM pg_authid", {}, "permission denied"),
         ("SELECT 1", {"dbname": "postgres"}, "pg_hba.conf rejects"),
