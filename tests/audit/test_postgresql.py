@@ -115,6 +115,8 @@ def test_exactly_the_listed_may_come_in(target, clusters, entrances):
 
 def _network(rule):
     """The network of a rule in CIDR notation; PostgreSQL writes IPv6's masks as addresses, too."""
+    if not rule["netmask"]:
+        return rule["address"]  # a word
     length = bin(int(ipaddress.ip_address(rule["netmask"]))).count("1")
     return f"{rule['address']}/{length}"
 

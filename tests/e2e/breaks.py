@@ -157,6 +157,7 @@ sleep 1
 """
 _CLEAR_VAULT_BACK = "nft delete table ip red; systemctl stop audit-red; rm -r /srv/red"
 _HBA = "/etc/postgresql/17/main/pg_hba.conf"
+_CONF = "/etc/postgresql/17/main/postgresql.conf"
 _SQL = "cd / && runuser -u postgres -- psql -XAtqc"
 
 BREAKS = (
@@ -481,11 +482,11 @@ BREAKS = (
         ("test_logins_are_leased", "test_what_is_written_is_kept"),
         {
             "database": f"{_SQL} 'CREATE ROLE red LOGIN CREATEDB'; "
-            f"{_SQL} 'ALTER SYSTEM SET full_page_writes = off'; "
+            f"cp -a {_CONF} /root/conf.red; echo 'full_page_writes = off' >> {_CONF}; "
             "systemctl reload postgresql@17-main; sleep 1"
         },
         {
-            "database": f"{_SQL} 'DROP ROLE red'; {_SQL} 'ALTER SYSTEM RESET full_page_writes'; "
+            "database": f"{_SQL} 'DROP ROLE red'; mv /root/conf.red {_CONF}; "
             "systemctl reload postgresql@17-main; sleep 1"
         },
     ),

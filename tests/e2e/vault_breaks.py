@@ -29,8 +29,8 @@ def _leave_root_token(site: Site) -> None:
         site.holding(given={}, interactive=False),
         say=site.say,
     )
-    root_token(site.cluster.leader(), shares, say=site.say).__enter__()
-    os._exit(0)  # whoever is killed here leaves it
+    with root_token(site.cluster.leader(), shares, say=site.say):
+        os._exit(0)  # whoever is killed here leaves it
 
 
 def main() -> None:
