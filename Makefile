@@ -10,7 +10,7 @@ PYTEST = .venv/bin/pytest --timeout=1800
 HOLDFAST = .venv/bin/holdfast --name $(NAME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up down destroy audit test test-unit test-live test-e2e test-integration lint format bench lock advisories
+.PHONY: help setup setup-dev up down destroy audit test test-unit test-live test-e2e test-integration programs lint format bench lock advisories
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,9 +40,14 @@ test-unit: setup-dev
 
 # Two at a time: most of them is waiting for hosts.
 test-live: setup-dev ## all tests on real hosts
-	@.venv/bin/holdfast artifacts fetch
 	@echo 'two at a time, each with its output when it ends: $(LIVE)'
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LIVE)
+
+# Built where it cannot be fetched, which takes ten minutes: meanwhile what does not need it runs.
+test-e2e test-integration molecule-vault molecule-vault_agent: programs
+
+programs: setup-dev ## fetch or build what is neither in Debian nor on PyPI
+	@.venv/bin/holdfast artifacts fetch
 
 test-e2e: setup-dev ## a whole installation of its own, and its audit
 	@$(PYTEST) tests/e2e
