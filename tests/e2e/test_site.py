@@ -27,6 +27,10 @@ _DRIFT = {
         "echo 'games ALL=(ALL) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/red; "
         "sudo sed -i 's/^deny.*/deny = 99/' /etc/security/faillock.conf"
     ),
+    # A service that ran here when the host was in another group.
+    "backup1": (
+        "sudo mkdir -p /etc/holdfast/agent; echo red | sudo tee /etc/holdfast/agent/red.role-id"
+    ),
     # In the kernel only: every file is as it was.
     "vault1": "sudo nft insert rule inet holdfast inbound tcp dport 9 accept",
 }
