@@ -110,6 +110,11 @@ differs:
   type: list
   elements: str
   returned: success
+unknown:
+  description: Units of which systemd knows nothing yet.
+  type: list
+  elements: str
+  returned: success
 stale:
   description: Units whose files are younger than the unit's last start or reload.
   type: list
@@ -123,7 +128,7 @@ reload:
 
 _KINDS = {"file": stat.S_ISREG, "directory": stat.S_ISDIR, "link": stat.S_ISLNK}
 _ENABLED = ("enabled", "static")  # static: another unit starts it
-_PROPERTIES = "Id,UnitFileState,ActiveState,NeedDaemonReload,StateChangeTimestamp"
+_PROPERTIES = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,StateChangeTimestamp"
 
 
 def differs(wanted: dict[str, Any]) -> bool:
@@ -221,12 +226,15 @@ def main() -> None:
     )
     different = [wanted["path"] for wanted in module.params["files"] if differs(wanted)]
     different += [path for path in module.params["absent"] if os.path.lexists(path)]
+    unknown: list[str] = []
     stale: list[str] = []
     reload = False
     if wanted := {unit["name"]: unit for unit in module.params["units"]}:
         show = ["systemctl", "show", "--timestamp=unix", f"--property={_PROPERTIES}", *wanted]
         _, shown, _ = module.run_command(show, check_rc=True)
         for (name, unit), found in zip(wanted.items(), units(shown), strict=True):
+            if found["LoadState"] == "not-found":
+                unknown.append(name)
             reload = reload or found["NeedDaemonReload"] == "yes"
             if not unit["runs"]:
                 continue
@@ -238,6 +246,7 @@ def main() -> None:
         changed=False,
         as_wanted=not (different or stale or reload),
         differs=different,
+        unknown=unknown,
         stale=stale,
         reload=reload,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast import paths
@@ -12,8 +13,6 @@ from holdfast.files import private_folder, write_atomic
 from holdfast.process import CommandFailed, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from holdfast.local.machine import Machine
 
 _CONTAINERS = """\
@@ -40,6 +39,10 @@ driver = "overlay"
 graphroot = "{folder}/storage"
 runroot = "/run/holdfast-podman-{digest}"
 """
+
+_EXITS = Path("/run/libpod/exits")  # where a container's monitor leaves its exit status
+_KILLED = "137"
+BELIEVED_ALIVE = ("running", "stopping")  # states in which podman waits for the monitor's word
 
 
 def folder() -> Path:
@@ -88,6 +91,20 @@ class Podman:
                 return False
             raise
         return True
+
+    def processes(self) -> set[str]:
+        """Identifiers of the containers that have a process, by the word of the runtime.
+
+        Podman's own word is what its monitor told it, and a monitor that was killed tells nothing.
+        """
+        listed = json.loads(run(["runc", "list", "--format", "json"], env=self._env)) or []
+        return {entry["id"] for entry in listed if entry["status"] != "stopped"}
+
+    def notice_end(self, container: str) -> None:
+        """Tell podman of an end that the container's monitor did not live to tell."""
+        found = self.json("inspect", container)[0]
+        if found["State"]["Status"] in BELIEVED_ALIVE and found["Id"] not in self.processes():
+            write_atomic(_EXITS / found["Id"], _KILLED)
 
     def json(self, *argv: str) -> Any:
         """Run `podman ARGV --format json` and return what it printed, parsed."""

@@ -20,6 +20,7 @@ from holdfast.local import keys, record
 from holdfast.local.images import ensure_image
 from holdfast.local.machine import CAPABILITIES, has_ipv6, require_watches
 from holdfast.local.network import Subnets, ensure_network
+from holdfast.local.podman import BELIEVED_ALIVE
 from holdfast.locking import exclusive
 from holdfast.process import CommandFailed, run
 
@@ -220,8 +221,13 @@ class Servers:
         listed = self._podman.json(
             "ps", "--all", "--filter", f"label=holdfast.installation={self._installation.name}"
         )
+        processes = self._podman.processes()
         return {
-            entry["Labels"]["holdfast.host"]: entry["State"]
+            entry["Labels"]["holdfast.host"]: (
+                "exited"
+                if entry["State"] in BELIEVED_ALIVE and entry["Id"] not in processes
+                else entry["State"]
+            )
             for entry in listed
             if entry["Names"][0] == self._container(entry["Labels"]["holdfast.host"])
         }
@@ -279,6 +285,7 @@ class Servers:
     def _start(self, name: str) -> None:
         container = self._container(name)
         try:
+            self._podman.notice_end(container)
             try:
                 self._podman("start", container)
             except CommandFailed as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -52,6 +53,24 @@ def test_the_start_of_a_host(holdfast: Holdfast, inventory: Path, podman: Podman
         os.killpg(process.pid, signal.SIGKILL)
     assert begun.exists()
     holdfast("up", "--until", "servers")
+
+
+@pytest.mark.parametrize("then", ["inspect", "stop"])
+def test_a_host_and_its_monitor(holdfast: Holdfast, podman: Podman, then: str) -> None:
+    """Of such an end nobody tells podman."""
+    holdfast("up", "--until", "servers")
+    name = "holdfast-itest_one"
+    found = podman.json("inspect", name)[0]["State"]
+    monitor = found["ConmonPid"]
+    os.kill(monitor, signal.SIGKILL)
+    os.kill(found["Pid"], signal.SIGKILL)
+    podman(then, name)
+    while podman.json("inspect", name)[0]["Id"] in podman.processes():
+        time.sleep(0.1)
+    hosts = json.loads(holdfast("status", "--json").stdout)["hosts"]
+    assert {host["name"]: host["state"] for host in hosts} == {"one": "exited", "two": "running"}
+    holdfast("up", "--until", "servers")
+    assert holdfast("ssh", "one", "true").returncode == 0
 
 
 def test_destroy(
