@@ -1,0 +1,1 @@
+"""The certification authority for devices: a library, later a command line."""
