@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import pwd
+import socket
 import subprocess
 import sys
 import tempfile
@@ -66,9 +67,16 @@ def _call(settings, what):
             1, f"What answers at {settings['address']} is not this installation's Vault: {error}."
         ) from error
     except requests.exceptions.RequestException as error:
-        raise Refused(
-            1, f"Vault at {settings['address']} cannot be reached ({type(error).__name__})."
-        ) from error
+        why = "no name server knows its name" if _is_nameless(error) else type(error).__name__
+        raise Refused(1, f"Vault at {settings['address']} cannot be reached ({why}).") from error
+
+
+def _is_nameless(error):
+    """Tell whether the name did not resolve; requests has no class of its own for that."""
+    cause = error.__context__
+    while cause and not isinstance(cause, socket.gaierror):
+        cause = cause.__context__
+    return cause is not None
 
 
 def _systemd_creds(verb, data):
