@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from holdfast.errors import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*) | (?P<mark>[{};]) |
@@ -27,6 +31,12 @@ class Server:
     listens: tuple[str, ...]
     names: tuple[str, ...]
     locations: tuple[tuple[str, str], ...]
+
+    @property
+    def sockets(self) -> tuple[tuple[str, int], ...]:
+        """Address and port of each; the address is * or [::] where it is every one."""
+        found = (listen.split()[0].rpartition(":") for listen in self.listens)
+        return tuple((address or "*", int(port)) for address, _, port in found)
 
     @property
     def tls(self) -> bool:
@@ -70,6 +80,22 @@ def servers(configuration: str) -> tuple[Server, ...]:
             locations=tuple(_location(inner.words) for inner in block.inside("location")),
         )
         for block in root.inside("server")
+    )
+
+
+def answering(everybody: Iterable[Server], address: str) -> tuple[Server, ...]:
+    """Return the servers that nginx chooses from at `address`.
+
+    A socket of one address takes its connections away from the socket of every address, port by
+    port (nginx, "How nginx processes a request").
+    """
+    everybody = tuple(everybody)
+    literal, all_of_them = (f"[{address}]", "[::]") if ":" in address else (address, "*")
+    own = {port for one in everybody for at, port in one.sockets if at == literal}
+    return tuple(
+        one
+        for one in everybody
+        if any(at == literal or (at == all_of_them and port not in own) for at, port in one.sockets)
     )
 
 

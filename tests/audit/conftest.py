@@ -22,6 +22,7 @@ _ROLES = _HERE.parents[1] / "roles"
 # audit_scan_passes.
 _SCAN_RATE = 100_000
 _SCAN_PASSES = 2
+_NAMES = ("enrol", "api", "panel", "admin")
 _LONG = "<long>"  # the probe puts 20,000 letters there
 
 
@@ -219,6 +220,25 @@ def served(views):
     return lambda target: read(target.name)
 
 
+@pytest.fixture(scope="session")
+def own_names(domain):
+    """The installation's names, each a server of its own."""
+    return [f"{label}.{domain}" for label in _NAMES]
+
+
+@pytest.fixture(scope="session")
+def names_at(inventory, wanted, own_names, domain):
+    """Those of them that stand at an address of a web host: names_at(address)."""
+
+    def names(address):
+        for host in inventory.group("web"):
+            if address == wanted(host, "web", "web_legacy_tls_address"):
+                return [f"{one}.{domain}" for one in wanted(host, "web", "web_legacy_tls_sites")]
+        return own_names
+
+    return names
+
+
 @pytest.fixture
 def strict_addresses(wanted, in_sight):
     """The addresses of a web host that must not speak old TLS: all but the declared one."""
@@ -240,8 +260,8 @@ def answers(in_sight, asked):
 def asked(inventory, probes, outside, served):
     """The requests behind `answers`, sent once: asked(name of the host, addresses).
 
-    A list of (label, secured, answer): each name, each address, each location and each way to an
-    error page, over TLS and in clear.
+    A list of (label, secured, answer): each address, each name that stands there, each location and
+    each way to an error page, over TLS and in clear.
     """
 
     @cache
@@ -250,7 +270,7 @@ def asked(inventory, probes, outside, served):
         requests = [
             (f"{label} of {site} at {address}", request)
             for address in addresses
-            for server in served(target)
+            for server in configurations.answering(served(target), address)
             for site in server.names
             if site != "_"
             for label, request in _requests(server, site, address)
@@ -281,7 +301,7 @@ def _requests(server, name, address):
         "an unknown protocol": f"GET / HTTP/9.9\r\n{rest}",
         "nonsense": "NONSENSE\r\n\r\n",
     }
-    port = next(int(listen.split()[0].rpartition(":")[2]) for listen in server.listens)
+    _, port = server.sockets[0]
     for label, send in ways.items():
         request = {"address": address, "port": port, "name": name, "send": send}
         yield label, {**request, "tls": server.tls}

@@ -7,7 +7,6 @@ import pytest
 
 from holdfast.audit.outcomes import NotApplicable
 
-_NAMES = ("enrol", "api", "panel", "admin")
 _HANDSHAKE_FAILURE = 40
 _PROTOCOL_VERSION = 70
 _HYBRID = "X25519MLKEM768"
@@ -42,7 +41,7 @@ rm "$session"
 
 
 @pytest.fixture(scope="session")
-def handshake(outside, domain):
+def handshake(outside, names_at):
     """Connect with OpenSSL's client from outside: handshake(address, options) -> what it says.
 
     Without options that name a server, the name is that of the API.
@@ -50,7 +49,7 @@ def handshake(outside, domain):
 
     def connect(address, options):
         place = f"[{address}]:443" if ":" in address else f"{address}:443"
-        name = "" if "servername" in options else f"-servername {shlex.quote(f'api.{domain}')}"
+        name = "" if "servername" in options else f"-servername {shlex.quote(names_at(address)[0])}"
         return outside.run(
             f"openssl s_client -connect {shlex.quote(place)} {name} {options} </dev/null 2>&1"
         ).stdout
@@ -111,7 +110,7 @@ def _alert(said):
 
 
 @pytest.mark.control("T2", kind="behavioural", on="web")
-def test_old_versions_get_an_alert(target, in_sight, offer, domain, wanted):
+def test_old_versions_get_an_alert(target, in_sight, offer, names_at, wanted):
     """SSLv3, TLS 1.0 and TLS 1.1 are refused by an alert, and the same hello with TLS 1.2 is not"""
     # What the inventory allows on the one address for old phones is shown as a weakening.
     loosened = {
@@ -119,7 +118,7 @@ def test_old_versions_get_an_alert(target, in_sight, offer, domain, wanted):
         for version in wanted(target, "web", "web_legacy_tls_versions")
     }
     offers = [
-        {"address": address, "port": 443, "name": f"api.{domain}", "version": version}
+        {"address": address, "port": 443, "name": names_at(address)[0], "version": version}
         for address in in_sight
         for version in (*_REFUSALS, "TLSv1.2")
         if (address, version) not in loosened
@@ -191,15 +190,14 @@ def test_weak_suites_of_tls_1_2_are_refused(target, strict_addresses, handshake)
 
 
 @pytest.mark.control("S3", kind="behavioural", on="web")
-def test_its_own_authority_vouches_for_each_name(in_sight, handshake, outside, own_root, domain):
+def test_its_own_authority_vouches_for_each_name(in_sight, handshake, outside, own_root, names_at):
     """Each name's certificate chains to the installation's own root, and to nothing else"""
     path = outside.check_output("mktemp")
     outside.run_expect([0], f"cat > {path} <<'END-OF-ROOT'\n{own_root}\nEND-OF-ROOT")
     problems = []
     try:
         for address in in_sight:
-            for label in _NAMES:
-                name = f"{label}.{domain}"
+            for name in names_at(address):
                 said = handshake(
                     address,
                     f"-servername {shlex.quote(name)} -CAfile {path} -no-CApath -no-CAstore "
@@ -214,9 +212,9 @@ def test_its_own_authority_vouches_for_each_name(in_sight, handshake, outside, o
 
 
 @pytest.mark.control("S3", kind="effective", on="web")
-def test_it_serves_its_own_names_only(target, served, domain):
+def test_it_serves_its_own_names_only(target, served, own_names):
     """The names that nginx serves are those of the installation, and no others"""
-    expected = {f"{label}.{domain}" for label in _NAMES}
+    expected = set(own_names)
     names = {name for server in served(target) for name in server.names} - {"_", ""}
     assert names == expected, (
         f"not of this installation: {sorted(names - expected)}; missing: {sorted(expected - names)}"
@@ -224,12 +222,12 @@ def test_it_serves_its_own_names_only(target, served, domain):
 
 
 @pytest.mark.control("H7", kind="behavioural", on="web")
-def test_unknown_names_are_refused(in_sight, handshake, domain):
-    """An unknown name, and no name at all, end in an alert before anything is served"""
-    unknown = shlex.quote(f"unknown.{domain}")
+def test_unknown_names_are_refused(in_sight, handshake, own_names, names_at, domain):
+    """A name that does not stand there, and no name at all, get an alert and nothing else"""
     problems = []
     for address in in_sight:
-        for options in (f"-servername {unknown}", "-noservername"):
+        others = [f"unknown.{domain}", *(n for n in own_names if n not in names_at(address))]
+        for options in (*(f"-servername {shlex.quote(n)}" for n in others), "-noservername"):
             said = handshake(address, options)
             if _agreed(said) or _alert(said) is None:
                 problems.append(f"{address} {options}: {_agreed(said) or _ending(said)}")
@@ -237,13 +235,13 @@ def test_unknown_names_are_refused(in_sight, handshake, domain):
 
 
 @pytest.mark.control("H7", kind="behavioural", on="web")
-def test_sessions_are_not_resumed(in_sight, outside, domain):
+def test_sessions_are_not_resumed(in_sight, outside, names_at):
     """A session that is offered again is not resumed: checks of certificates would be skipped"""
     problems = []
     for address in in_sight:
         for flag in ("-tls1_2", "-tls1_3"):
             place = f"[{address}]:443" if ":" in address else f"{address}:443"
-            said = outside.check_output(_RESUME, place, f"api.{domain}", flag)
+            said = outside.check_output(_RESUME, place, names_at(address)[0], flag)
             if said not in {"New", "nothing to resume"}:
                 problems.append(f"{address} {flag}: {said or 'no second handshake'}")
     assert not problems, "\n".join(problems)

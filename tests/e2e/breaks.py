@@ -346,8 +346,8 @@ BREAKS = (
     Break(
         "H5",
         ("test_kernel_settings_are_configured",),
-        {"app": "echo 'kernel.kptr_restrict = 0' > /etc/sysctl.d/99-red.conf"},
-        {"app": "rm /etc/sysctl.d/99-red.conf"},
+        {"app": "echo 'kernel.kptr_restrict = 0' > /etc/sysctl.d/zzz-red.conf"},
+        {"app": "rm /etc/sysctl.d/zzz-red.conf"},
     ),
     Break(
         "H6",

@@ -12,7 +12,6 @@ Values are never told.
 
 import contextlib
 import json
-import mmap
 import os
 import re
 import secrets
@@ -30,6 +29,7 @@ _NO_FILES = {
 _JOURNAL = "/var/log/journal"
 _SECRET_KEYS = {"password", "secret", "secret_id", "token"}
 _SHORTEST = 16
+_PIECE, _OVERLAP = 1 << 22, 4096
 _LOOKS = {
     "a private key": re.compile(
         rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=:, \n-]{40}"
@@ -149,17 +149,21 @@ def files(places, skipped):
 def search_files(needles):
     read = 0
     for path in files(roots(), packaged()):
-        try:
-            with (
-                Path(path).open("rb") as stream,
-                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
-            ):
-                read += 1
-                for what in seen_in(data, needles, program=data[:4] == b"\x7fELF"):
-                    yield path, what
-        except (FileNotFoundError, ValueError):  # gone, or emptied, meanwhile
-            continue
+        with contextlib.suppress(FileNotFoundError), Path(path).open("rb", buffering=0) as stream:
+            read += 1
+            for what in search_stream(stream, needles):
+                yield path, what
     yield None, read
+
+
+def search_stream(stream, needles):
+    """What is in there, piece by piece. Not mapped: a file may shrink while it is read."""
+    rest = b""
+    program = False
+    while block := stream.read(_PIECE):
+        program = program or (not rest and block.startswith(b"\x7fELF"))
+        yield from seen_in(rest + block, needles, program=program)
+        rest = block[-_OVERLAP:]
 
 
 def search_processes(needles):
@@ -178,11 +182,8 @@ def search_journal(needles):
     with subprocess.Popen(
         ["journalctl", "--all", "--output=export", "--no-pager"], stdout=subprocess.PIPE
     ) as reading:
-        rest = b""
-        while block := reading.stdout.read(1 << 22):
-            for what in seen_in(rest + block, needles):
-                yield "the journal", what
-            rest = block[-4096:]
+        for what in search_stream(reading.stdout, needles):
+            yield "the journal", what
     if reading.returncode != 0:
         raise RuntimeError(f"journalctl ended with {reading.returncode}")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.audit.sites import UnreadableConfiguration, servers
+from holdfast.audit.sites import UnreadableConfiguration, answering, servers
 
 _TEXT = """
 # configuration file /etc/nginx/nginx.conf:
@@ -34,6 +34,23 @@ def test_a_location_that_no_path_is_known_for_is_not_passed_over():
     (server,) = servers("server { listen 80; location ~ ^/x { return 200; } }")
     with pytest.raises(UnreadableConfiguration, match="exact or a prefix"):
         _ = server.paths
+
+
+def test_a_socket_of_one_address_takes_its_connections_from_that_of_all():
+    ours = servers("""
+      server { listen 443 ssl; listen [::]:443 ssl; server_name all; }
+      server { listen 192.0.2.1:443 ssl; server_name one; }
+      server { listen [2001:db8::1]:443 ssl; server_name six; }
+      server { listen 80; server_name clear; }
+    """)
+
+    def names(address):
+        return [name for server in answering(ours, address) for name in server.names]
+
+    assert names("192.0.2.1") == ["one", "clear"]
+    assert names("192.0.2.2") == ["all", "clear"]
+    assert names("2001:db8::1") == ["six"]
+    assert names("2001:db8::2") == ["all"]
 
 
 @pytest.mark.parametrize("text", ["server {", "}", "listen 80", 'server_name "x'])
