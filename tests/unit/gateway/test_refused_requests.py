@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from holdfast.gateway import totp
+from holdfast.gateway import signatures, totp
 from holdfast.gateway.certificates import Status, thumbprint_of
 from holdfast.gateway.refusals import Answer, Code, Refused
 from holdfast.gateway.requests import Request
@@ -284,6 +284,12 @@ def test_the_same_request_without_a_defect_is_taken() -> None:
         assert (found.body is None) == (message.body is None)
         # It may be forgotten only when `created` has left the window.
         assert nonces.burnt == {(thumbprint_of(DER), NONCE): found.created + 61}
+
+
+def test_a_claim_alone_wants_the_digest_of_a_body_too() -> None:
+    with pytest.raises(Refused) as caught:
+        signatures.read_claim(Message().request(has_body=True), now=NOW)
+    assert caught.value.code is Code.DIGEST_MISSING
 
 
 def test_a_name_may_be_written_large_and_with_its_port() -> None:
