@@ -77,6 +77,12 @@ BAD = (
         "another path": (GOOD.request(path="/v1/whoamI"), Code.SIGNATURE_WRONG),
         "path with an encoded letter": (GOOD.request(path="/v1/who%61mi"), Code.SIGNATURE_WRONG),
         "path with a newline": (GOOD.request(path="/v1/\nwhoami"), Code.REQUEST_MALFORMED),
+        "path with a space": (Message(path="/v1/who ami").request(), Code.REQUEST_MALFORMED),
+        "path that holds a query": (
+            Message(path="/v1/whoami?a=1").request(),
+            Code.REQUEST_MALFORMED,
+        ),
+        "query with a fragment": (Message(query="a#b").request(), Code.REQUEST_MALFORMED),
         "a query that was not signed": (GOOD.request(query="all=1"), Code.SIGNATURE_WRONG),
         "another query": (Message(query="a=1").request(query="a=2"), Code.SIGNATURE_WRONG),
         "query not covered": (
@@ -290,6 +296,13 @@ def test_a_claim_alone_wants_the_digest_of_a_body_too() -> None:
     with pytest.raises(Refused) as caught:
         signatures.read_claim(Message().request(has_body=True), now=NOW)
     assert caught.value.code is Code.DIGEST_MISSING
+
+
+def test_a_key_identifier_of_another_kind_is_never_looked_up() -> None:
+    request = Message(parameters=_parameters(keyid="device-1' --")).request()
+    with pytest.raises(Refused) as caught:
+        signatures.read_claim(request, now=NOW)
+    assert caught.value.code is Code.KEY_UNKNOWN
 
 
 def test_a_name_may_be_written_large_and_with_its_port() -> None:
