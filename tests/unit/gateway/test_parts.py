@@ -209,6 +209,7 @@ def test_a_code_lives_its_step_and_the_grace_and_no_longer() -> None:
 @FEW
 @given(ANY)
 @example("१२३४५६७८")
+@example("\ud800")
 def test_no_text_is_a_code(text: str) -> None:
     with pytest.raises(Refused):
         totp.verify(API_KEY, text, now=NOW)
