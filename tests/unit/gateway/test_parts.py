@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 
 import http_sf
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.gateway import totp
@@ -121,10 +122,10 @@ def test_no_header_makes_anything_but_a_refusal(name: str, value: str) -> None:
 @FEW
 @given(st.sampled_from(["method", "authority", "path", "query"]), ANY)
 def test_no_target_makes_anything_but_a_refusal(name: str, value: str) -> None:
-    if value in {"?", "GET"}:
-        return
+    signed = Message(query="signed").request()
+    assume(value.lower() != getattr(signed, name).lower())
     with pytest.raises(Refused):
-        attempt(Message(query="q").request(**{name: value}))
+        attempt(replace(signed, **{name: value}))
 
 
 @FEW
