@@ -105,7 +105,8 @@ class Server:
             )
         deadline = time.monotonic() + _SECONDS
         # Who asks earlier may be cut off, and Python 3.11 forgets to close such a socket.
-        while "Vault server started" not in self.log()[before:]:
+        # The file with its process number is made first and written a moment later.
+        while "Vault server started" not in self.log()[before:] or not self.pid.read_text():
             assert time.monotonic() < deadline, self.log()[before:]
             time.sleep(0.02)
 

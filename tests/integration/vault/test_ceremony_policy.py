@@ -303,7 +303,20 @@ def test_what_a_deployer_cannot_remove(stocked: Vault, path: str) -> None:
         stocked.delete(path)
 
 
-def test_a_deployers_lists_hold_no_secrets(stocked: Vault) -> None:
-    for path in ("kv", "auth/token/accessors", "sys/leases/lookup/database/creds"):
+@pytest.mark.parametrize("path", ["kv", "sys/leases/lookup/database/creds"])
+def test_what_a_deployer_cannot_list(stocked: Vault, path: str) -> None:
+    with pytest.raises(Denied):
+        stocked.list(path)
+
+
+def test_a_deployer_sees_whose_tokens_there_are_and_cannot_end_them(stocked: Vault) -> None:
+    accessors = stocked.list("auth/token/accessors")
+    found = [
+        stocked.write("auth/token/lookup-accessor", {"accessor": accessor})
+        for accessor in accessors
+    ]
+    assert [token for token in found if token["policies"] == ["deployer"]]
+    assert not [token for token in found if token["id"]]
+    for accessor in accessors:
         with pytest.raises(Denied):
-            stocked.list(path)
+            stocked.write("auth/token/revoke-accessor", {"accessor": accessor})
