@@ -261,7 +261,7 @@ class Vault:
         if self.token and self.token.renewable:
             try:
                 answer = self._request("post", "auth/token/renew-self", {}, token=self.token)
-            except Denied:
+            except (Denied, Refused):  # Revoked, ended, or at the end of its longest life.
                 pass
             else:
                 renewed = _token(answer["auth"])
