@@ -3,6 +3,8 @@
 
 Started by holdfast-notify@UNIT.service with the unit's name. Neither destination can delay or stop
 the other; the exit status is 1 when one of those configured was not reached.
+
+A unit that fails all the time is in the journal every time, and told a few times an hour.
 """
 
 import datetime as dt
@@ -23,6 +25,7 @@ from pathlib import Path
 _CONFIG = "/etc/holdfast/notify.json"
 _TIMEOUT = 15  # seconds that one read or write may take
 _ATTEMPTS = 2
+_MOST, _WITHIN = 6, 3600  # tellings of one unit, seconds
 _CRITICAL, _ERROR, _INFO = 2, 3, 6
 
 
@@ -102,9 +105,32 @@ def _attempt(send, config, report, outcome):
             return
 
 
+def _is_due(unit, now):
+    """Whether this telling is within the limit; it is counted then.
+
+    systemd never runs two tellings of one unit side by side.
+    """
+    record = Path(os.environ["RUNTIME_DIRECTORY"], unit)
+    try:
+        told = [float(line) for line in record.read_text(encoding="ascii").splitlines()]
+    except (OSError, ValueError):
+        told = []
+    recent = [moment for moment in told if now - _WITHIN < moment <= now]
+    if len(recent) >= _MOST:
+        return False
+    try:
+        record.write_text("".join(f"{moment}\n" for moment in [*recent, now]), encoding="ascii")
+    except OSError as error:  # Rather told too often than not at all.
+        _log(_ERROR, f"not counted: {error}")
+    return True
+
+
 def main(unit, config_file=_CONFIG):
     result = os.environ.get("MONITOR_SERVICE_RESULT", "failed")
     _log(_CRITICAL, f"{unit} failed with the result {result!r}")
+    if not _is_due(unit, time.time()):
+        _log(_INFO, f"{unit}: told {_MOST} times within the hour, not told again")
+        return
     config = json.loads(Path(config_file).read_text(encoding="utf-8"))
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     report = {"host": config["host"], "unit": unit, "result": result, "time": now}

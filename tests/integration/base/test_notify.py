@@ -134,10 +134,16 @@ def _mail_to(config, port, **changes):
 def _notify(config, tmp_path):
     file = tmp_path / "notify.json"
     file.write_text(json.dumps(config), encoding="utf-8")
+    told = tmp_path / "told"
+    told.mkdir(exist_ok=True)
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-I", _NOTIFIER, _UNIT, file],
-        env={**os.environ, "MONITOR_SERVICE_RESULT": "timeout"},
+        env={
+            **os.environ,
+            "MONITOR_SERVICE_RESULT": "timeout",
+            "RUNTIME_DIRECTORY": str(told),
+        },
         capture_output=True,
         text=True,
         timeout=30,
@@ -169,6 +175,37 @@ def test_mail_and_webhook_say_what_failed(config, relay, hook, tmp_path):
     report = json.loads(body)
     assert set(report) == {"host", "unit", "result", "time"}
     assert (report["host"], report["unit"], report["result"]) == ("app1", _UNIT, "timeout")
+
+
+def test_a_unit_that_fails_all_the_time_is_told_a_few_times_an_hour(config, relay, tmp_path):
+    """And the telling itself never fails for it: that would be one more failed unit."""
+    mailbox, port = relay
+    _mail_to(config, port)
+
+    tellings = [_notify(config, tmp_path)[0] for _ in range(8)]
+
+    assert [done.returncode for done in tellings] == [0] * 8
+    assert len(mailbox.mails) == 6
+    assert "told 6 times within the hour" in tellings[-1].stderr
+    record = tmp_path / "told" / _UNIT
+    an_hour_ago = [float(line) - 3600 for line in record.read_text().splitlines()]
+    record.write_text("".join(f"{moment}\n" for moment in an_hour_ago))
+    _notify(config, tmp_path)
+    assert len(mailbox.mails) == 7
+
+
+def test_what_cannot_be_counted_is_told(config, relay, tmp_path):
+    mailbox, port = relay
+    _mail_to(config, port)
+    record = tmp_path / "told" / _UNIT
+    record.parent.mkdir()
+    record.write_text("cut sho")
+    _notify(config, tmp_path)
+    record.unlink()
+    record.mkdir()  # neither read nor written
+    done, _ = _notify(config, tmp_path)
+    assert done.returncode == 0
+    assert len(mailbox.mails) == 2
 
 
 def test_secrets_come_from_files_and_are_not_shown(config, relay, hook, tmp_path):
