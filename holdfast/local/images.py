@@ -23,7 +23,7 @@ Release = Literal["trixie", "bookworm"]
 OPERATOR: Final = "ops"
 
 _RECIPE: Final = 3  # raised when what this module does to an image changes
-_MAX_AGE_SECONDS: Final = 30 * 24 * 3600
+_MAX_AGE_SECONDS: Final = 24 * 3600  # a new host should start with the security updates of its day
 _BOOT: Final = (
     "systemd-sysv",
     "dbus",
@@ -80,7 +80,7 @@ def ensure_image(
 ) -> str:
     """Return the name of the image for `release` with `packages`, making it when it is not there.
 
-    It is named by a digest of its inputs, and made anew when it is older than 30 days.
+    It is named by a digest of its inputs, and made anew when it is older than a day.
     """
     if release not in get_args(Release):
         raise ImageFailed(
@@ -94,7 +94,7 @@ def ensure_image(
     name = f"localhost/holdfast-{release}:{digest}"
     if podman.succeeds("image", "exists", name) and _age(podman, name) < _MAX_AGE_SECONDS:
         return name
-    say(f"making the {release} base image with {len(wanted)} packages (once; about a minute)")
+    say(f"making the {release} base image with {len(wanted)} packages (once a day; about a minute)")
     scratch = folder() / "image"  # one at a time: callers hold the machine's lock
     if scratch.exists():
         shutil.rmtree(scratch)

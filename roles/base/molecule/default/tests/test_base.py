@@ -169,6 +169,27 @@ def test_failure_of_a_unit_reaches_the_webhook_although_the_mail_does_not(host):
         host.run("systemctl reset-failed")
 
 
+def test_a_unit_that_fails_all_the_time_leaves_no_other_failed(host):
+    """systemd counts the starts of the notifier as long as the unit that names it is there."""
+    unit = "/run/systemd/system/test-again.service"
+    telling = "holdfast-notify@test-again.service.service"
+    try:
+        host.check_output(
+            "printf '[Unit]\\nOnFailure=holdfast-notify@%%%%n.service\\n[Service]\\n"
+            "Type=oneshot\\nExecStart=false\\n' >%s && systemctl daemon-reload",
+            unit,
+        )
+        assert host.run("systemctl start test-again").rc != 0
+        for _ in range(8):
+            host.check_output("systemctl start %s", telling)
+        assert "not told again" in host.check_output(
+            "journalctl --sync; journalctl -o cat -u %s", telling
+        )
+        assert host.run("systemctl is-failed --quiet %s", telling).rc != 0
+    finally:
+        host.run("rm %s; systemctl daemon-reload; systemctl reset-failed", unit)
+
+
 def test_notifier_can_do_little(host):
     """It runs under its own name, so that a firewall can let it out, and can change nothing."""
     show = "systemctl show holdfast-notify@x.service -P User -P ProtectSystem -P NoNewPrivileges"
